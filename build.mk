@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# How things are compiled. MODE: release (default), asan, fuzz; each has its own directory under build/.
+MODE ?= release
+B := build/$(MODE)
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+PKGS := jansson libcbor libpq libcrypto
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Werror
+CPPFLAGS := -I. -D_GNU_SOURCE
+CFLAGS := -std=c17 -g $(WARN) -fPIC -fvisibility=hidden -pthread
+LDFLAGS := -pthread
+ifeq ($(MODE),release)
+CFLAGS += -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+LDFLAGS += -Wl,-z,relro,-z,now
+else ifeq ($(MODE),asan)
+CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS += -fsanitize=address,undefined
+else ifeq ($(MODE),fuzz)
+CC := clang
+CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LDFLAGS += -fsanitize=address,undefined
+else
+$(error MODE=$(MODE): expected release, asan or fuzz)
+endif
+
+CORE_SRC := $(wildcard core/*/*.c)
+CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
+LIB := $(B)/libfieldgate.a
+
+# Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
+# added to its link command.
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_TESTS := $(UNIT_SRC:%.c=$(B)/%)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(CORE_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(UNIT_TESTS): $(B)/%: $(B)/%.o $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka -lm \
+		$(shell sed -n 's/^.*LINK: //p' $*.c)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/base/arena.h"
+
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct arena_chunk {
+	struct arena_chunk *next;
+	size_t size;
+	size_t used;
+	alignas(max_align_t) unsigned char data[];
+};
+
+void arena_init(struct arena *a, size_t chunk_size, size_t limit)
+{
+	*a = (struct arena){.chunk_size = chunk_size, .limit = limit};
+}
+
+static struct arena_chunk *chunk_new(size_t size)
+{
+	struct arena_chunk *c;
+
+	if (size > SIZE_MAX - sizeof(*c))
+		return NULL;
+	c = malloc(sizeof(*c) + size);
+	if (!c)
+		return NULL;
+	c->next = NULL;
+	c->size = size;
+	c->used = 0;
+	return c;
+}
+
+/* The chunk to allocate from: the current one, a kept one behind it, or a new one. */
+static struct arena_chunk *chunk_with_room(struct arena *a, size_t size)
+{
+	struct arena_chunk *c = a->current;
+
+	while (c && c->size - c->used < size) {
+		if (!c->next)
+			break;
+		c = c->next;
+	}
+	if (!c || c->size - c->used < size) {
+		struct arena_chunk *fresh = chunk_new(size > a->chunk_size ? size : a->chunk_size);
+
+		if (!fresh)
+			return NULL;
+		if (c)
+			c->next = fresh;
+		else
+			a->first = fresh;
+		c = fresh;
+	}
+	a->current = c;
+	return c;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+	const size_t align = alignof(max_align_t);
+	struct arena_chunk *c;
+	void *p;
+
+	if (size > a->limit)
+		return NULL;
+	size = size ? (size + align - 1) / align * align : align;
+	if (size > a->limit - a->used)
+		return NULL;
+	c = chunk_with_room(a, size);
+	if (!c)
+		return NULL;
+	p = c->data + c->used;
+	c->used += size;
+	a->used += size;
+	return p;
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t len)
+{
+	char *copy = len < SIZE_MAX ? arena_alloc(a, len + 1) : NULL;
+
+	if (!copy)
+		return NULL;
+	if (len > 0)
+		memcpy(copy, s, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+void arena_reset(struct arena *a)
+{
+	for (struct arena_chunk *c = a->first; c; c = c->next)
+		c->used = 0;
+	a->current = a->first;
+	a->used = 0;
+}
+
+void arena_free(struct arena *a)
+{
+	struct arena_chunk *c = a->first;
+
+	while (c) {
+		struct arena_chunk *next = c->next;
+
+		free(c);
+		c = next;
+	}
+	a->first = NULL;
+	a->current = NULL;
+	a->used = 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings of a Fieldgate process. One file, `name = value` a line, `#` begins a comment; the same
+ * file serves the Mosquitto plugin and fieldgate-coap. The table in config.c is the only place where a
+ * setting's name, default, range and meaning are written; README's table is checked against it.
+ */
+#ifndef FG_BASE_CONFIG_H
+#define FG_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum durability {
+	DURABILITY_DEFAULT, /* each protocol's own: MQTT write, CoAP fsync */
+	DURABILITY_WRITE,   /* survives the death of the process; fsync follows */
+	DURABILITY_FSYNC,   /* survives the loss of power */
+};
+
+enum refused_publish {
+	REFUSED_PUBLISH_DISCONNECT,
+	REFUSED_PUBLISH_IGNORE,
+};
+
+enum token_auth {
+	TOKEN_AUTH_OFF,
+	TOKEN_AUTH_SERVICES,
+	TOKEN_AUTH_ALL,
+};
+
+struct config {
+	char *database_url;
+	int64_t database_connect_timeout_s;
+	int64_t database_timeout_s;
+
+	char *state_dir;
+
+	int64_t registry_poll_ms;
+
+	int64_t journal_durability; /* enum durability */
+	int64_t journal_max_bytes;
+	int64_t journal_segment_bytes;
+	int64_t journal_sync_interval_ms;
+
+	int64_t payload_max_bytes;
+	int64_t payload_max_depth;
+	int64_t payload_max_readings;
+
+	int64_t store_batch_rows;
+	int64_t store_batch_delay_ms;
+	int64_t store_max_past_days;
+	int64_t store_max_future_days;
+	int64_t store_status_interval_s;
+
+	int64_t mqtt_max_keepalive_s;
+	int64_t mqtt_client_id_suffix; /* bool */
+	int64_t mqtt_refused_publish;  /* enum refused_publish */
+	int64_t mqtt_token_auth;       /* enum token_auth */
+
+	int64_t log_level; /* enum log_level */
+};
+
+/*
+ * Fill c from the file. 0, or -1 with what is wrong, where (file:line) and what to do in err; c then
+ * holds nothing to free. An unknown name, a bad value, a setting given twice or a missing required
+ * setting is an error: a misspelt limit must not pass silently.
+ */
+int config_load(struct config *c, const char *path, char *err, size_t err_len);
+
+void config_free(struct config *c);
+
+/* The settings as a Markdown table, as it stands in README.md. */
+void config_print_markdown(FILE *out);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything the fleet's registry knows at one moment: principals, credentials, policies. Immutable once
+ * built, counted by references, so any number of threads read it without a lock while the next is made.
+ */
+#ifndef FG_REGISTRY_SNAPSHOT_H
+#define FG_REGISTRY_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/registry/policy.h"
+
+#define PRINCIPAL_ID_MAX 64
+#define FINGERPRINT_LEN  32 /* SHA-256 */
+
+enum principal_kind {
+	PRINCIPAL_DEVICE,
+	PRINCIPAL_SERVICE,
+};
+
+enum principal_state {
+	PRINCIPAL_PENDING,
+	PRINCIPAL_ACTIVE,
+	PRINCIPAL_SUSPENDED,
+	PRINCIPAL_REVOKED,
+};
+
+struct principal {
+	const char *id;
+	enum principal_kind kind;
+	enum principal_state state;
+	const struct policy *policy;
+};
+
+/* The column `kind` of the table credential, and what `fingerprint` then is the SHA-256 of. */
+enum credential_kind {
+	CREDENTIAL_X509,     /* x509: the certificate (DER) */
+	CREDENTIAL_X509_KEY, /* x509_key: the certificate's public key (DER SubjectPublicKeyInfo) */
+	CREDENTIAL_JWT,      /* jwt: the public key (DER SubjectPublicKeyInfo), which is `material` */
+	CREDENTIAL_PSK,      /* psk: the identity; `material` is the encrypted key */
+	CREDENTIAL_TOKEN,    /* token: principal id, NUL, token */
+};
+
+struct credential {
+	enum credential_kind kind;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	const struct principal *principal;
+	bool revoked;
+	const uint8_t *material; /* NULL if there is none */
+	size_t material_len;
+};
+
+struct snapshot;
+
+/* `[A-Za-z0-9_.:-]{1,64}` */
+bool principal_id_valid(const char *id, size_t len);
+
+/* Names as they stand in SQL: "active", "device", "x509", "publish"; -1 when unknown. */
+int principal_state_parse(const char *name);
+const char *principal_state_name(enum principal_state state);
+int principal_kind_parse(const char *name);
+int credential_kind_parse(const char *name);
+int policy_action_parse(const char *name);
+
+/* --- Reading: any thread that holds a reference. --- */
+
+/* The principal, or NULL. Valid as long as the snapshot. */
+const struct principal *snapshot_principal(const struct snapshot *s, const char *id);
+
+/* The credential with this fingerprint, revoked or not, or NULL. */
+const struct credential *snapshot_credential(const struct snapshot *s, enum credential_kind kind,
+                                             const uint8_t fingerprint[FINGERPRINT_LEN]);
+
+size_t snapshot_principal_count(const struct snapshot *s);
+
+/* How many credentials that are not revoked the principal has: for messages that help. */
+size_t snapshot_credential_count(const struct snapshot *s, const struct principal *p);
+
+/* registry_version of the database when it was read; 0 for the empty snapshot. */
+int64_t snapshot_version(const struct snapshot *s);
+
+/* Count references. snapshot_release frees it with the last; NULL is allowed. */
+const struct snapshot *snapshot_retain(const struct snapshot *s);
+void snapshot_release(const struct snapshot *s);
+
+/* --- Building: one thread; strings and bytes are copied. --- */
+
+struct snapshot_builder;
+
+struct snapshot_builder *snapshot_builder_new(void);
+void snapshot_builder_free(struct snapshot_builder *b);
+
+/*
+ * 0; -EINVAL: bad id or filter, unknown policy or principal (err says what); -EEXIST: given twice;
+ * -ENOMEM. Policies come first, then principals, then credentials.
+ */
+int snapshot_add_policy(struct snapshot_builder *b, const char *name, char *err, size_t err_len);
+int snapshot_add_policy_rule(struct snapshot_builder *b, const char *policy, bool deny,
+                             enum policy_action action, const char *filter, char *err,
+                             size_t err_len);
+int snapshot_add_principal(struct snapshot_builder *b, const char *id, enum principal_kind kind,
+                           enum principal_state state, const char *policy, char *err,
+                           size_t err_len);
+int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kind,
+                            const uint8_t fingerprint[FINGERPRINT_LEN], const char *principal,
+                            bool revoked, const void *material, size_t material_len, char *err,
+                            size_t err_len);
+
+/* Frees the builder. A snapshot with one reference, or NULL without memory. */
+const struct snapshot *snapshot_build(struct snapshot_builder *b, int64_t version);
+
+/* --- On disk (snapshot_file.c): so that a restart without the database still knows its devices. --- */
+
+/*
+ * Write to path atomically: temporary file beside it, mode 0600, fsync, rename, fsync of the directory.
+ * 0 or -errno.
+ */
+int snapshot_save(const struct snapshot *s, const char *path);
+
+/* 0; -ENOENT; -EBADMSG when damaged or of another format version: err says so; -errno. */
+int snapshot_load(const struct snapshot **out, const char *path, char *err, size_t err_len);
+
+#endif
