@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A bump allocator with a hard limit: decoding one message allocates from it and one reset frees all.
- * Memory is kept over a reset, so the steady state calls malloc never. One arena, one thread.
+ * A bump allocator with a hard limit: decoding one message allocates from it and one reset frees
+ * all. Memory is kept over a reset, so the steady state calls malloc never. One arena, one thread.
  */
 #ifndef FG_BASE_ARENA_H
 #define FG_BASE_ARENA_H

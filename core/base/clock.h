@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Time and randomness come into Fieldgate through these functions only, so that tests can drive both.
- * All functions may be called from any thread.
+ * Time and randomness come into Fieldgate through these functions only, so that tests can drive
+ * both. All functions may be called from any thread.
  */
 #ifndef FG_BASE_CLOCK_H
 #define FG_BASE_CLOCK_H

@@ -29,11 +29,19 @@ struct setting {
 };
 
 #define TEXT(name, field, fallback, help)                                                          \
-	{name, SETTING_TEXT, offsetof(struct config, field), fallback, 0, 0, NULL, help}
+	{                                                                                          \
+		name, SETTING_TEXT, offsetof(struct config, field), fallback, 0, 0, NULL, help     \
+	}
 #define NUMBER(name, field, fallback, min, max, help)                                              \
-	{name, SETTING_NUMBER, offsetof(struct config, field), fallback, min, max, NULL, help}
+	{                                                                                          \
+		name, SETTING_NUMBER, offsetof(struct config, field), fallback, min, max, NULL,    \
+			help                                                                       \
+	}
 #define CHOICE(name, field, fallback, choices, help)                                               \
-	{name, SETTING_CHOICE, offsetof(struct config, field), fallback, 0, 0, choices, help}
+	{                                                                                          \
+		name, SETTING_CHOICE, offsetof(struct config, field), fallback, 0, 0, choices,     \
+			help                                                                       \
+	}
 
 #define KIB INT64_C(1024)
 #define MIB (KIB * 1024)
@@ -91,7 +99,7 @@ static const struct setting settings[] = {
 #define SETTING_COUNT (sizeof(settings) / sizeof(*settings))
 
 static int fail(char *err, size_t err_len, const char *fmt, ...)
-        __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 
 static int fail(char *err, size_t err_len, const char *fmt, ...)
 {
@@ -136,7 +144,7 @@ static int parse_number(const struct setting *s, const char *value, int64_t *out
 
 /* Store value in its field. where: "file:line", or how else a reader finds it. */
 static int assign(struct config *c, const struct setting *s, const char *value, const char *where,
-                  char *err, size_t err_len)
+		  char *err, size_t err_len)
 {
 	void *field = (char *)c + s->offset;
 	int index;
@@ -151,13 +159,13 @@ static int assign(struct config *c, const struct setting *s, const char *value, 
 		if (parse_number(s, value, field) == 0)
 			return 0;
 		return fail(err, err_len,
-		            "%s: %s = %s: expected a whole number from %" PRId64 " to %" PRId64,
-		            where, s->name, value, s->min, s->max);
+			    "%s: %s = %s: expected a whole number from %" PRId64 " to %" PRId64,
+			    where, s->name, value, s->min, s->max);
 	case SETTING_CHOICE:
 		index = choice_index(s->choices, value);
 		if (index < 0)
 			return fail(err, err_len, "%s: %s = %s: expected one of %s", where, s->name,
-			            value, s->choices);
+				    value, s->choices);
 		*(int64_t *)field = index;
 		return 0;
 	}
@@ -186,7 +194,7 @@ static const struct setting *find_setting(const char *name)
 }
 
 static int take_line(struct config *c, char *line, const char *where, bool *seen, char *err,
-                     size_t err_len)
+		     size_t err_len)
 {
 	char *name = trim(line), *equals, *value;
 	const struct setting *s;
@@ -202,7 +210,7 @@ static int take_line(struct config *c, char *line, const char *where, bool *seen
 	s = find_setting(name);
 	if (!s)
 		return fail(err, err_len, "%s: there is no setting %s; README.md lists them", where,
-		            name);
+			    name);
 	if (seen[s - settings])
 		return fail(err, err_len, "%s: %s is set twice", where, name);
 	seen[s - settings] = true;
@@ -210,7 +218,7 @@ static int take_line(struct config *c, char *line, const char *where, bool *seen
 }
 
 static int read_file(struct config *c, FILE *in, const char *path, bool *seen, char *err,
-                     size_t err_len)
+		     size_t err_len)
 {
 	char line[LINE_MAX_BYTES], where[512];
 
@@ -218,7 +226,7 @@ static int read_file(struct config *c, FILE *in, const char *path, bool *seen, c
 		snprintf(where, sizeof(where), "%s:%u", path, number);
 		if (!strchr(line, '\n') && !feof(in))
 			return fail(err, err_len, "%s: the line is longer than %d bytes", where,
-			            LINE_MAX_BYTES - 2);
+				    LINE_MAX_BYTES - 2);
 		if (take_line(c, line, where, seen, err, err_len) != 0)
 			return -1;
 	}
@@ -228,7 +236,7 @@ static int read_file(struct config *c, FILE *in, const char *path, bool *seen, c
 }
 
 static int use_defaults(struct config *c, const char *path, const bool *seen, char *err,
-                        size_t err_len)
+			size_t err_len)
 {
 	for (size_t i = 0; i < SETTING_COUNT; i++) {
 		const struct setting *s = &settings[i];
@@ -237,14 +245,14 @@ static int use_defaults(struct config *c, const char *path, const bool *seen, ch
 			continue;
 		if (!s->fallback)
 			return fail(err, err_len, "%s: %s is not set, and has no default", path,
-			            s->name);
+				    s->name);
 		if (assign(c, s, s->fallback, "default", err, err_len) != 0)
 			return -1;
 	}
 	if (c->journal_segment_bytes * 2 > c->journal_max_bytes)
 		return fail(err, err_len,
-		            "%s: journal.max_bytes must be at least twice journal.segment_bytes",
-		            path);
+			    "%s: journal.max_bytes must be at least twice journal.segment_bytes",
+			    path);
 	return 0;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The settings of a Fieldgate process. One file, `name = value` a line, `#` begins a comment; the same
- * file serves the Mosquitto plugin and fieldgate-coap. The table in config.c is the only place where a
- * setting's name, default, range and meaning are written; README's table is checked against it.
+ * The settings of a Fieldgate process. One file, `name = value` a line, `#` begins a comment; the
+ * same file serves the Mosquitto plugin and fieldgate-coap. The table in config.c is the only place
+ * where a setting's name, default, range and meaning are written; README's table is checked against
+ * it.
  */
 #ifndef FG_BASE_CONFIG_H
 #define FG_BASE_CONFIG_H
@@ -62,9 +63,9 @@ struct config {
 };
 
 /*
- * Fill c from the file. 0, or -1 with what is wrong, where (file:line) and what to do in err; c then
- * holds nothing to free. An unknown name, a bad value, a setting given twice or a missing required
- * setting is an error: a misspelt limit must not pass silently.
+ * Fill c from the file. 0, or -1 with what is wrong, where (file:line) and what to do in err; c
+ * then holds nothing to free. An unknown name, a bad value, a setting given twice or a missing
+ * required setting is an error: a misspelt limit must not pass silently.
  */
 int config_load(struct config *c, const char *path, char *err, size_t err_len);
 

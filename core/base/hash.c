@@ -42,10 +42,10 @@ uint64_t hash_siphash(const struct hash_key *key, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 	struct sip s = {
-	        key->k0 ^ UINT64_C(0x736f6d6570736575),
-	        key->k1 ^ UINT64_C(0x646f72616e646f6d),
-	        key->k0 ^ UINT64_C(0x6c7967656e657261),
-	        key->k1 ^ UINT64_C(0x7465646279746573),
+		key->k0 ^ UINT64_C(0x736f6d6570736575),
+		key->k1 ^ UINT64_C(0x646f72616e646f6d),
+		key->k0 ^ UINT64_C(0x6c7967656e657261),
+		key->k1 ^ UINT64_C(0x7465646279746573),
 	};
 	uint64_t last = (uint64_t)len << 56;
 

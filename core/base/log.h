@@ -5,7 +5,8 @@
  *     level=warn event=connect_refused device=dev-1 msg="certificate is not registered; ..."
  *
  * The device's id is always in the field `device` and nowhere else. Never pass a secret.
- * log_event may be called from any thread; the sink must then be able to take lines from any thread.
+ * log_event may be called from any thread; the sink must then be able to take lines from any
+ * thread.
  */
 #ifndef FG_BASE_LOG_H
 #define FG_BASE_LOG_H
@@ -37,7 +38,7 @@ int log_level_parse(const char *name);
  * Control characters and quotes in the message are escaped; a line longer than LOG_LINE_MAX is cut.
  */
 void log_event(enum log_level level, const char *event, const char *device, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 
 #define log_debug(event, device, ...) log_event(LOG_LEVEL_DEBUG, event, device, __VA_ARGS__)
 #define log_info(event, device, ...)  log_event(LOG_LEVEL_INFO, event, device, __VA_ARGS__)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The journal: the only queue of a Fieldgate process. An append-only sequence of records in segment files.
- * What is in it may be acknowledged; the store reads it from its last committed position, and that
- * position is committed in PostgreSQL in the same transaction as the rows. README.md beside this file
- * explains what is written before what, and why a crash at each point neither loses nor repeats.
+ * The journal: the only queue of a Fieldgate process. An append-only sequence of records in segment
+ * files. What is in it may be acknowledged; the store reads it from its last committed position,
+ * and that position is committed in PostgreSQL in the same transaction as the rows. README.md
+ * beside this file explains what is written before what, and why a crash at each point neither
+ * loses nor repeats.
  *
- * Threads: one thread appends at a time (callers with several serialise themselves), one thread reads
- * (journal_read, journal_release); journal_sync, journal_stats and journal_end: any. A thread of the
- * journal's own syncs in the background.
- * Only one process may have a journal open: a lock file says so.
+ * Threads: one thread appends at a time (callers with several serialise themselves), one thread
+ * reads (journal_read, journal_release); journal_sync, journal_stats and journal_end: any. A thread
+ * of the journal's own syncs in the background. Only one process may have a journal open: a lock
+ * file says so.
  */
 #ifndef FG_JOURNAL_JOURNAL_H
 #define FG_JOURNAL_JOURNAL_H
@@ -19,8 +20,9 @@
 
 struct journal;
 
-/* Ordered by segment, then offset. Positions never repeat or go back, over restarts and power loss too:
- * each open begins a new segment, and a segment's number is durable before its first record. */
+/* Ordered by segment, then offset. Positions never repeat or go back, over restarts and power loss
+ * too: each open begins a new segment, and a segment's number is durable before its first record.
+ */
 struct journal_position {
 	uint64_t segment;
 	uint64_t offset; /* bytes from the segment's start */
@@ -41,7 +43,7 @@ enum journal_kind {
 };
 
 struct journal_record {
-	uint8_t kind;   /* enum journal_kind */
+	uint8_t kind;	/* enum journal_kind */
 	uint8_t format; /* enum payload_format; opaque here */
 	int64_t received_at_us;
 	const char *device; /* not NUL-terminated; at most 255 bytes */
@@ -62,18 +64,18 @@ struct journal_options {
 };
 
 struct journal_stats {
-	uint64_t bytes;         /* on disk now */
+	uint64_t bytes;		/* on disk now */
 	uint64_t backlog_bytes; /* behind the last released position */
-	uint64_t appended;      /* records since open */
-	uint64_t refused;       /* appends refused since open, for whatever reason */
+	uint64_t appended;	/* records since open */
+	uint64_t refused;	/* appends refused since open, for whatever reason */
 	uint64_t skipped_bytes; /* damaged bytes skipped by reading, since open */
 	uint64_t sync_errors;
 	bool full; /* the last append was refused because of the bound */
 };
 
 /*
- * Open or create. The torn tail of the newest segment is cut (logged). 0, or -errno with a message in
- * err: -EBUSY another process has it; -EBADMSG the directory holds something that is not ours.
+ * Open or create. The torn tail of the newest segment is cut (logged). 0, or -errno with a message
+ * in err: -EBUSY another process has it; -EBADMSG the directory holds something that is not ours.
  */
 int journal_open(struct journal **out, const struct journal_options *o, char *err, size_t err_len);
 
@@ -84,24 +86,23 @@ void journal_close(struct journal *j);
 const uint8_t *journal_id(const struct journal *j);
 
 /*
- * Append one record; when this returns 0 it survives the death of the process, and *end (if not NULL) is
- * the position behind it. Never blocks on more than one write to the page cache.
- * -ENOBUFS: the bound is reached, nothing was written; -EMSGSIZE: a field is too long; -ENOSPC, -EIO, ...:
+ * Append one record; when this returns 0 it survives the death of the process, and *end (if not
+ * NULL) is the position behind it. Never blocks on more than one write to the page cache. -ENOBUFS:
+ * the bound is reached, nothing was written; -EMSGSIZE: a field is too long; -ENOSPC, -EIO, ...:
  * the disk's refusal, nothing of it will ever be read. After an error the next append may succeed.
  */
-int journal_append(struct journal *j, const struct journal_record *r,
-                   struct journal_position *end);
+int journal_append(struct journal *j, const struct journal_record *r, struct journal_position *end);
 
-/* Like journal_append, but may use a reserve of one segment above the bound: for the few records, such
- * as a disconnect, that nobody can be told to send again. */
+/* Like journal_append, but may use a reserve of one segment above the bound: for the few records,
+ * such as a disconnect, that nobody can be told to send again. */
 int journal_append_reserved(struct journal *j, const struct journal_record *r,
-                            struct journal_position *end);
+			    struct journal_position *end);
 
 /*
- * Return when everything before pos is on stable storage. Callers that wait at the same time share one
- * fdatasync. 0, or -EIO (or another -errno) when it could not be proven to be: then it must not be
- * acknowledged under durability `fsync`. A failed sync is never retried on the same segment: the next
- * append begins a new one.
+ * Return when everything before pos is on stable storage. Callers that wait at the same time share
+ * one fdatasync. 0, or -EIO (or another -errno) when it could not be proven to be: then it must not
+ * be acknowledged under durability `fsync`. A failed sync is never retried on the same segment: the
+ * next append begins a new one.
  */
 int journal_sync(struct journal *j, struct journal_position pos);
 
@@ -114,15 +115,15 @@ struct journal_position journal_end(const struct journal *j);
 /* --- The reader --- */
 
 /*
- * Begin to read at pos, usually the committed position. A position before the oldest record kept, or in
- * damaged or missing bytes, moves forward to the next record there is.
+ * Begin to read at pos, usually the committed position. A position before the oldest record kept,
+ * or in damaged or missing bytes, moves forward to the next record there is.
  */
 void journal_seek(struct journal *j, struct journal_position pos);
 
 /*
- * The next record and the position behind it. 1: *r is filled, its pointers valid until the next call;
- * 0: nothing new yet; -errno: cannot read now (logged once), try later. Damaged records are skipped,
- * counted and logged, and never an endless loop.
+ * The next record and the position behind it. 1: *r is filled, its pointers valid until the next
+ * call; 0: nothing new yet; -errno: cannot read now (logged once), try later. Damaged records are
+ * skipped, counted and logged, and never an endless loop.
  */
 int journal_read(struct journal *j, struct journal_record *r, struct journal_position *next);
 
@@ -131,8 +132,8 @@ void journal_release(struct journal *j, struct journal_position pos);
 
 /*
  * A file descriptor (eventfd) for poll(2): readable when records were appended after journal_arm.
- * The reader calls journal_arm, then journal_read once more, then polls: so no wake-up is lost, and an
- * append costs a system call only when the reader sleeps.
+ * The reader calls journal_arm, then journal_read once more, then polls: so no wake-up is lost, and
+ * an append costs a system call only when the reader sleeps.
  */
 int journal_wakeup_fd(const struct journal *j);
 void journal_arm(struct journal *j);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From the bytes of a message to readings. A message becomes one or more samples (a SenML pack or a bulk
- * message holds several moments), a sample becomes one row: readings by name, with the device's time and
- * sequence number if it gave them.
+ * From the bytes of a message to readings. A message becomes one or more samples (a SenML pack or a
+ * bulk message holds several moments), a sample becomes one row: readings by name, with the
+ * device's time and sequence number if it gave them.
  *
- * Understood: JSON and CBOR maps (nested maps flattened with dots; the members `ts` and `seq` are the
- * sample's time and number), arrays of maps (one sample each), SenML in JSON and CBOR (RFC 8428), nRF
- * Cloud's device messages in JSON and CBOR; a bare number, text or boolean is the reading `value`.
- * No state, no locks: any thread, one arena each.
+ * Understood: JSON and CBOR maps (nested maps flattened with dots; the members `ts` and `seq` are
+ * the sample's time and number), arrays of maps (one sample each), SenML in JSON and CBOR (RFC
+ * 8428), nRF Cloud's device messages in JSON and CBOR; a bare number, text or boolean is the
+ * reading `value`. No state, no locks: any thread, one arena each.
  */
 #ifndef FG_PAYLOAD_PAYLOAD_H
 #define FG_PAYLOAD_PAYLOAD_H
@@ -21,7 +21,8 @@
 #define READING_NAME_MAX 128 /* bytes */
 
 enum payload_format {
-	PAYLOAD_AUTO, /* by its first bytes: JSON is tried before CBOR; SenML is recognised by its shape */
+	PAYLOAD_AUTO, /* by its first bytes: JSON is tried before CBOR; SenML is recognised by its
+			 shape */
 	PAYLOAD_JSON,
 	PAYLOAD_CBOR,
 	PAYLOAD_SENML_JSON,
@@ -55,7 +56,8 @@ struct reading {
 enum sample_time {
 	SAMPLE_TIME_RECEIPT,  /* the device gave none: use the time of receipt */
 	SAMPLE_TIME_DEVICE,   /* ts_us is the device's own time */
-	SAMPLE_TIME_RELATIVE, /* ts_us is an offset to the time of receipt (RFC 8428 section 4.5.3) */
+	SAMPLE_TIME_RELATIVE, /* ts_us is an offset to the time of receipt (RFC 8428 section 4.5.3)
+			       */
 };
 
 struct sample {
@@ -74,15 +76,15 @@ struct payload {
 
 /*
  * 0; -EBADMSG, -EMSGSIZE, -ENOMEM as json_decode, with a reason for a person. A message without any
- * reading is -EBADMSG ("no readings"): it must not vanish. All memory is the arena's, and text may point
- * into data.
+ * reading is -EBADMSG ("no readings"): it must not vanish. All memory is the arena's, and text may
+ * point into data.
  *
- * A time `ts` is a number (seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by
- * magnitude) or RFC 3339 text; any other `ts` is an ordinary reading. A `seq` that is not a whole number
- * from 0 to 2^63-1 likewise.
+ * A time `ts` is a number (seconds, milliseconds, microseconds or nanoseconds since 1970, told
+ * apart by magnitude) or RFC 3339 text; any other `ts` is an ordinary reading. A `seq` that is not
+ * a whole number from 0 to 2^63-1 likewise.
  */
 int payload_decode(struct arena *a, enum payload_format format, const void *data, size_t len,
-                   const struct decode_limits *limits, struct payload *out, char *reason,
-                   size_t reason_len);
+		   const struct decode_limits *limits, struct payload *out, char *reason,
+		   size_t reason_len);
 
 #endif

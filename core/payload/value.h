@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A decoded document: the tree that JSON and CBOR both become, in one arena. What follows (SenML, nRF
- * Cloud's messages, flattening into readings, rules) is written once, for this tree.
+ * A decoded document: the tree that JSON and CBOR both become, in one arena. What follows (SenML,
+ * nRF Cloud's messages, flattening into readings, rules) is written once, for this tree.
  */
 #ifndef FG_PAYLOAD_VALUE_H
 #define FG_PAYLOAD_VALUE_H
@@ -62,26 +62,27 @@ struct decode_limits {
 };
 
 /*
- * Decode one whole document. 0; -EBADMSG with the reason in `reason` ("JSON: line 1, column 8: ...");
- * -EMSGSIZE: a limit (reason says which); -ENOMEM: the arena's limit.
- * The tree may point into data, which must outlive it.
+ * Decode one whole document. 0; -EBADMSG with the reason in `reason` ("JSON: line 1, column 8:
+ * ..."); -EMSGSIZE: a limit (reason says which); -ENOMEM: the arena's limit. The tree may point
+ * into data, which must outlive it.
  *
- * Decided: duplicate keys, trailing bytes, invalid UTF-8 and NUL in text are errors. NaN and infinities
- * become null. CBOR: indefinite lengths are accepted; tags are skipped and their content used, save
- * that tag 1 and tag 0 mark nothing but a number or text; an integer outside int64_t becomes a number.
+ * Decided: duplicate keys, trailing bytes, invalid UTF-8 and NUL in text are errors. NaN and
+ * infinities become null. CBOR: indefinite lengths are accepted; tags are skipped and their content
+ * used, save that tag 1 and tag 0 mark nothing but a number or text; an integer outside int64_t
+ * becomes a number.
  */
 int json_decode(struct arena *a, const void *data, size_t len, const struct decode_limits *limits,
-                struct value *out, char *reason, size_t reason_len);
+		struct value *out, char *reason, size_t reason_len);
 int cbor_decode(struct arena *a, const void *data, size_t len, const struct decode_limits *limits,
-                struct value *out, char *reason, size_t reason_len);
+		struct value *out, char *reason, size_t reason_len);
 
 /* The member's value, or NULL. */
 const struct value *value_get(const struct value *map, const char *key);
 const struct value *value_get_label(const struct value *map, int64_t label);
 
 /*
- * As compact JSON in the arena (bytes as base64url text, labels as decimal keys, numbers so that they
- * read back the same). NULL without memory. *len without the NUL behind it.
+ * As compact JSON in the arena (bytes as base64url text, labels as decimal keys, numbers so that
+ * they read back the same). NULL without memory. *len without the NUL behind it.
  */
 char *value_print_json(struct arena *a, const struct value *v, size_t *len);
 

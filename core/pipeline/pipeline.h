@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one pipeline behind both protocols: identify -> authorise -> journal -> decode -> store. An adapter
- * (the Mosquitto plugin, fieldgate-coap) opens one pipeline, asks its registry who is who, and hands
- * messages in; it knows nothing of what follows.
+ * The one pipeline behind both protocols: identify -> authorise -> journal -> decode -> store. An
+ * adapter (the Mosquitto plugin, fieldgate-coap) opens one pipeline, asks its registry who is who,
+ * and hands messages in; it knows nothing of what follows.
  */
 #ifndef FG_PIPELINE_PIPELINE_H
 #define FG_PIPELINE_PIPELINE_H
@@ -41,28 +41,30 @@ struct presence {
 };
 
 /*
- * source: "mqtt" or "coap"; state lives in <state.dir>/<source>/. durability: the protocol's default.
- * 0, or -1 with a message in err. Does not wait for the database.
+ * source: "mqtt" or "coap"; state lives in <state.dir>/<source>/. durability: the protocol's
+ * default. 0, or -1 with a message in err. Does not wait for the database.
  */
 int pipeline_open(struct pipeline **out, const struct config *c, const char *source,
-                  enum durability durability, char *err, size_t err_len);
+		  enum durability durability, char *err, size_t err_len);
 
 /* Stop the threads; what is not stored yet stays in the journal. NULL is allowed. */
 void pipeline_close(struct pipeline *p);
 
 struct registry *pipeline_registry(struct pipeline *p);
 
-/* Is this topic one whose messages are stored, `m/d/<device>/d2c[/...]`? Sets the device in the topic. */
+/* Is this topic one whose messages are stored, `m/d/<device>/d2c[/...]`? Sets the device in the
+ * topic. */
 bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len);
 
 /*
  * Take an authorised message. A message on a topic that is not telemetry is passed over: 0.
- * 0 means that it may be acknowledged; -ENOBUFS or another -errno from journal_append or journal_sync:
- * it may not, the device must keep it. One thread at a time.
+ * 0 means that it may be acknowledged; -ENOBUFS or another -errno from journal_append or
+ * journal_sync: it may not, the device must keep it. One thread at a time.
  */
 int pipeline_publish(struct pipeline *p, const struct message *m);
 
-/* Record presence; never refused short of a full disk (logged). The same thread as pipeline_publish. */
+/* Record presence; never refused short of a full disk (logged). The same thread as
+ * pipeline_publish. */
 void pipeline_presence(struct pipeline *p, const struct presence *e);
 
 void pipeline_stats(struct pipeline *p, struct journal_stats *journal, struct store_stats *store);

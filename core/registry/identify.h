@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who is this? From what a peer has proven (possession of a certificate's key, of a token) to a principal
- * of the snapshot, or to a refusal with a text that says why and what to do. Both protocols ask here.
- * Pure functions of the snapshot: no database, no lock; any thread.
+ * Who is this? From what a peer has proven (possession of a certificate's key, of a token) to a
+ * principal of the snapshot, or to a refusal with a text that says why and what to do. Both
+ * protocols ask here. Pure functions of the snapshot: no database, no lock; any thread.
  */
 #ifndef FG_REGISTRY_IDENTIFY_H
 #define FG_REGISTRY_IDENTIFY_H
@@ -15,8 +15,8 @@
 
 enum refusal {
 	REFUSAL_NONE,
-	REFUSAL_UNKNOWN,            /* no such credential */
-	REFUSAL_NAME,               /* the certificate names another principal than it is registered for */
+	REFUSAL_UNKNOWN, /* no such credential */
+	REFUSAL_NAME,	 /* the certificate names another principal than it is registered for */
 	REFUSAL_CREDENTIAL_REVOKED, /* this credential is, the principal may have others */
 	REFUSAL_PENDING,
 	REFUSAL_SUSPENDED,
@@ -27,20 +27,21 @@ struct identity {
 	enum refusal refusal;
 	const struct principal *principal;   /* valid as long as the snapshot; NULL when unknown */
 	const struct credential *credential; /* likewise */
-	char why[320];                       /* for the log when refused: why, and what to do */
+	char why[320];			     /* for the log when refused: why, and what to do */
 };
 
-/* By fingerprint of the certificate, else of its public key; its name must be the principal's id. */
+/* By fingerprint of the certificate, else of its public key; its name must be the principal's id.
+ */
 void identify_certificate(struct identity *out, const struct snapshot *s,
-                          const struct certificate *cert);
+			  const struct certificate *cert);
 
 /* By user name and token. Compares in constant time. */
 void identify_token(struct identity *out, const struct snapshot *s, const char *id,
-                    const char *token);
+		    const char *token);
 
 /* The state alone: for a live connection or session that was accepted before. `fingerprint` may be
  * NULL when only the principal counts. */
 void identify_again(struct identity *out, const struct snapshot *s, const char *id,
-                    enum credential_kind kind, const uint8_t *fingerprint);
+		    enum credential_kind kind, const uint8_t *fingerprint);
 
 #endif

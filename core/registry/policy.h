@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a principal may do: rights are (effect, action, topic filter with ${device}). Nothing is allowed
- * unless a rule allows it, and a rule that denies wins over all that allow. One check for both protocols.
+ * What a principal may do: rights are (effect, action, topic filter with ${device}). Nothing is
+ * allowed unless a rule allows it, and a rule that denies wins over all that allow. One check for
+ * both protocols.
  */
 #ifndef FG_REGISTRY_POLICY_H
 #define FG_REGISTRY_POLICY_H
@@ -29,11 +30,11 @@ struct policy {
 
 /*
  * May the principal with this id and policy do that? Allocates nothing; any thread.
- * PUBLISH and RECEIVE: the topic must match an allowing filter and no denying one. SUBSCRIBE: an allowing
- * filter must cover all of the asked filter, and no denying filter may overlap it; of a shared
- * subscription the filter counts. An invalid topic or filter is never allowed.
+ * PUBLISH and RECEIVE: the topic must match an allowing filter and no denying one. SUBSCRIBE: an
+ * allowing filter must cover all of the asked filter, and no denying filter may overlap it; of a
+ * shared subscription the filter counts. An invalid topic or filter is never allowed.
  */
 bool policy_allows(const struct policy *p, enum policy_action action, const char *principal_id,
-                   const char *topic);
+		   const char *topic);
 
 #endif

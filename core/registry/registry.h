@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registry of a process: holds the current snapshot and keeps it fresh. PostgreSQL is the truth; a
- * thread of its own listens for NOTIFY on the channel `fieldgate_registry`, asks for
+ * The registry of a process: holds the current snapshot and keeps it fresh. PostgreSQL is the
+ * truth; a thread of its own listens for NOTIFY on the channel `fieldgate_registry`, asks for
  * fieldgate.registry_version at least every poll interval, reads all of it in one repeatable-read
- * transaction when it moved, swaps the snapshot whole and writes it to disk. Nobody who asks the registry
- * ever waits for the database.
+ * transaction when it moved, swaps the snapshot whole and writes it to disk. Nobody who asks the
+ * registry ever waits for the database.
  */
 #ifndef FG_REGISTRY_REGISTRY_H
 #define FG_REGISTRY_REGISTRY_H
@@ -25,13 +25,15 @@ struct registry_options {
 };
 
 /*
- * Load the copy from disk, if there is one (a damaged one is logged and ignored), start the thread and
- * return without waiting for the database. 0, or -errno with a message in err. Strings are copied.
+ * Load the copy from disk, if there is one (a damaged one is logged and ignored), start the thread
+ * and return without waiting for the database. 0, or -errno with a message in err. Strings are
+ * copied.
  */
 int registry_open(struct registry **out, const struct registry_options *o, char *err,
-                  size_t err_len);
+		  size_t err_len);
 
-/* Stop the thread (within connect_timeout_s at worst, normally at once) and free. NULL is allowed. */
+/* Stop the thread (within connect_timeout_s at worst, normally at once) and free. NULL is allowed.
+ */
 void registry_close(struct registry *r);
 
 /* The current snapshot with a reference for the caller: give it back with snapshot_release.

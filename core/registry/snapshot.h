@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything the fleet's registry knows at one moment: principals, credentials, policies. Immutable once
- * built, counted by references, so any number of threads read it without a lock while the next is made.
+ * Everything the fleet's registry knows at one moment: principals, credentials, policies. Immutable
+ * once built, counted by references, so any number of threads read it without a lock while the next
+ * is made.
  */
 #ifndef FG_REGISTRY_SNAPSHOT_H
 #define FG_REGISTRY_SNAPSHOT_H
@@ -13,7 +14,7 @@
 #include "core/registry/policy.h"
 
 #define PRINCIPAL_ID_MAX 64
-#define FINGERPRINT_LEN  32 /* SHA-256 */
+#define FINGERPRINT_LEN	 32 /* SHA-256 */
 
 enum principal_kind {
 	PRINCIPAL_DEVICE,
@@ -38,9 +39,9 @@ struct principal {
 enum credential_kind {
 	CREDENTIAL_X509,     /* x509: the certificate (DER) */
 	CREDENTIAL_X509_KEY, /* x509_key: the certificate's public key (DER SubjectPublicKeyInfo) */
-	CREDENTIAL_JWT,      /* jwt: the public key (DER SubjectPublicKeyInfo), which is `material` */
-	CREDENTIAL_PSK,      /* psk: the identity; `material` is the encrypted key */
-	CREDENTIAL_TOKEN,    /* token: principal id, NUL, token */
+	CREDENTIAL_JWT,	  /* jwt: the public key (DER SubjectPublicKeyInfo), which is `material` */
+	CREDENTIAL_PSK,	  /* psk: the identity; `material` is the encrypted key */
+	CREDENTIAL_TOKEN, /* token: principal id, NUL, token */
 };
 
 struct credential {
@@ -71,7 +72,7 @@ const struct principal *snapshot_principal(const struct snapshot *s, const char 
 
 /* The credential with this fingerprint, revoked or not, or NULL. */
 const struct credential *snapshot_credential(const struct snapshot *s, enum credential_kind kind,
-                                             const uint8_t fingerprint[FINGERPRINT_LEN]);
+					     const uint8_t fingerprint[FINGERPRINT_LEN]);
 
 size_t snapshot_principal_count(const struct snapshot *s);
 
@@ -98,24 +99,25 @@ void snapshot_builder_free(struct snapshot_builder *b);
  */
 int snapshot_add_policy(struct snapshot_builder *b, const char *name, char *err, size_t err_len);
 int snapshot_add_policy_rule(struct snapshot_builder *b, const char *policy, bool deny,
-                             enum policy_action action, const char *filter, char *err,
-                             size_t err_len);
+			     enum policy_action action, const char *filter, char *err,
+			     size_t err_len);
 int snapshot_add_principal(struct snapshot_builder *b, const char *id, enum principal_kind kind,
-                           enum principal_state state, const char *policy, char *err,
-                           size_t err_len);
+			   enum principal_state state, const char *policy, char *err,
+			   size_t err_len);
 int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kind,
-                            const uint8_t fingerprint[FINGERPRINT_LEN], const char *principal,
-                            bool revoked, const void *material, size_t material_len, char *err,
-                            size_t err_len);
+			    const uint8_t fingerprint[FINGERPRINT_LEN], const char *principal,
+			    bool revoked, const void *material, size_t material_len, char *err,
+			    size_t err_len);
 
 /* Frees the builder. A snapshot with one reference, or NULL without memory. */
 const struct snapshot *snapshot_build(struct snapshot_builder *b, int64_t version);
 
-/* --- On disk (snapshot_file.c): so that a restart without the database still knows its devices. --- */
+/* --- On disk (snapshot_file.c): so that a restart without the database still knows its devices.
+ * --- */
 
 /*
- * Write to path atomically: temporary file beside it, mode 0600, fsync, rename, fsync of the directory.
- * 0 or -errno.
+ * Write to path atomically: temporary file beside it, mode 0600, fsync, rename, fsync of the
+ * directory. 0 or -errno.
  */
 int snapshot_save(const struct snapshot *s, const char *path);
 

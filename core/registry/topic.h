@@ -3,10 +3,11 @@
  * MQTT topic names and topic filters (MQTT 3.1.1 and 5.0, section 4.7), with one extension for
  * policies: `${device}` in a filter stands for the device's id, anywhere in a level.
  *
- * Every function is pure, allocates nothing, needs time linear in its input and may be called from any
- * thread. Strings end with NUL. `device` replaces `${device}` in filters; NULL: a filter that contains
- * `${device}` then matches and covers nothing. A device id holds no '/', '+' or '#' (principal_id_valid),
- * so it can never widen a filter.
+ * Every function is pure, allocates nothing, needs time linear in its input and may be called from
+ * any thread. Strings end with NUL. `device` replaces `${device}` in filters; NULL: a filter that
+ * contains
+ * `${device}` then matches and covers nothing. A device id holds no '/', '+' or '#'
+ * (principal_id_valid), so it can never widen a filter.
  */
 #ifndef FG_REGISTRY_TOPIC_H
 #define FG_REGISTRY_TOPIC_H
