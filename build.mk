@@ -50,4 +50,10 @@ $(UNIT_TESTS): $(B)/%: $(B)/%.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
 
+# The load generator of benches and fault tests.
+MQTT_LOAD := $(B)/mqtt-load
+MQTT_LOAD_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/tools/*.c))
+$(MQTT_LOAD): $(MQTT_LOAD_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
