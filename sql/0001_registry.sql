@@ -81,6 +81,7 @@ create table credential (
 	primary key (kind, fingerprint)
 );
 create index credential_principal on credential (principal);
+create index credential_expiry on credential (not_after) where revoked_at is null;
 comment on table credential is 'What principals prove themselves with; one principal may have several';
 comment on column credential.kind is 'x509, x509_key, jwt, psk or token';
 comment on column credential.fingerprint is 'SHA-256 of: the DER certificate (x509); the DER public key (x509_key, jwt); the PSK identity (psk); id, a zero byte and the token (token)';
