@@ -135,6 +135,8 @@ begin
 		'including storage including compression including statistics)', v_name, p_table);
 	execute format('alter table %I attach partition %I for values from (%L) to (%L)', p_table, v_name,
 		to_char(v_lower at time zone 'UTC', v_bound), to_char(v_upper at time zone 'UTC', v_bound));
+	execute format('comment on table %I is %L', v_name, format('%s from %s to %s, UTC', p_table,
+		v_lower at time zone 'UTC', v_upper at time zone 'UTC'));
 	return v_upper;
 end
 $$;
