@@ -1,16 +1,92 @@
 # SPDX-License-Identifier: Apache-2.0
 # The one entry. `make help` explains every target.
+#
+# A target that needs packages installs them first and then calls make again: build.mk asks pkg-config
+# while it is read, so the make that installed pkg-config cannot be the one that compiles.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 include build.mk
 
-.PHONY: build unit clean
-build: $(LIB) ## Compile everything
-unit: $(UNIT_TESTS) ## Build and run the unit tests
-	@for t in $(UNIT_TESTS); do echo "== $$t"; $$t; done
+# All cores, unless the caller said otherwise.
+JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-clean: ## Remove what was built
+.PHONY: help run stop env settings build deps-present test unit unit-programs integration lint fuzz \
+	fuzz-programs bench clean
+
+#: Fieldgate: MQTT devices with certificates in, rows in PostgreSQL out.
+#: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
+#:
+#: Targets
+help: ## This text
+	@awk -f bin/lib/help.awk $(firstword $(MAKEFILE_LIST))
+
+run: ## Start a whole stack in the foreground, with a demo device; Ctrl-C stops it
+	@bin/install-deps run
+	@$(MAKE) $(JOBS) build
+	@exec bin/fieldgate-stack run
+
+stop: ## Stop the stack that `make run` started in another terminal
+	@bin/fieldgate-stack stop
+
+env: ## Print what scripts need of the running stack: eval "$(make env)"
+	@bin/fieldgate-stack env
+
+build: deps-present $(LIB) $(PLUGIN) $(PROGRAMS) ## Compile everything into build/<MODE>/ (also plain `make`)
+
+test: ## Install what tests need, build, run all tests; the last line counts them
+	@bin/install-deps test
+	@$(MAKE) $(JOBS) build unit-programs
+	@bin/lib/run-tests all $(MODE)
+
+unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
+	@bin/install-deps test
+	@$(MAKE) $(JOBS) unit-programs
+	@bin/lib/run-tests unit $(MODE)
+
+integration: ## Run the integration tests only; PYTEST_ARGS='-k name' picks some
+	@bin/install-deps test
+	@$(MAKE) $(JOBS) build
+	@bin/lib/run-tests integration $(MODE)
+
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, SPDX lines
+	@bin/install-deps test lint
+	@bin/lib/lint
+
+fuzz: ## Run each tests/fuzz/fuzz_*.c for FUZZ_SECONDS
+	@bin/install-deps test fuzz
+	@$(MAKE) MODE=fuzz $(JOBS) fuzz-programs
+	@bin/lib/fuzz
+
+bench: ## Measure; QUICK=1 takes less than a minute
+	@bin/install-deps bench
+	@$(MAKE) $(JOBS) build
+	@exec tests/bench/run
+
+settings: ## Print the settings of fieldgate.conf as README.md shows them
+	@bin/install-deps run
+	@$(MAKE) $(JOBS) $(B)/tools/print_settings >&2
+	@$(B)/tools/print_settings
+
+clean: ## Remove what was built (build/); the stack's data in run/ stays
 	rm -rf build
+
+#:
+#: Settings: on make's command line or in the environment
+#:   RUN_DIR             run      where a stack keeps its data, keys and logs; another one is another stack
+#:   MQTT_PORT           8883     port of the broker
+#:   COAP_PORT           5684     reserved for the CoAP server, which is not there yet
+#:   PG_PORT             5433     port of the private PostgreSQL
+#:   MODE                release  release, asan (address and undefined sanitizer) or fuzz
+#:   FUZZ_SECONDS        30       how long `make fuzz` runs each target
+#:   PYTEST_ARGS                  more arguments for pytest
+#:   FIELDGATE_SKIP_DEPS          1: do not look for Debian packages, everything needed is there
+
+deps-present:
+	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
+
+unit-programs: deps-present $(UNIT_TESTS)
+
+fuzz-programs: $(FUZZ_PROGRAMS)

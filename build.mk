@@ -33,27 +33,46 @@ CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libfieldgate.a
 
+# Small programs of one C file each. demo-device is a client: it links nothing of core.
+PROGRAMS := $(B)/device-fw/demo/demo-device
+TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
+
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
 # added to its link command.
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_TESTS := $(UNIT_SRC:%.c=$(B)/%)
 
+# Each tests/fuzz/fuzz_x.c holds one LLVMFuzzerTestOneInput; they are built with MODE=fuzz only.
+FUZZ_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+# `make V=1` shows the commands.
+run = $(if $(filter 1,$(V)),,@printf '  %-4s %s\n' $(1) $@ && )
+
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(CORE_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call run,AR)ar rcs $@ $^
 
 $(UNIT_TESTS): $(B)/%: $(B)/%.o $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka -lm \
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
 
 # The load generator of benches and fault tests.
 MQTT_LOAD := $(B)/mqtt-load
 MQTT_LOAD_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/tools/*.c))
 $(MQTT_LOAD): $(MQTT_LOAD_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
+
+$(TOOLS): $(B)/%: $(B)/%.o $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lm
+
+$(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS) -lm
+
+$(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< -lmosquitto -lcbor -ljansson
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -64,7 +64,7 @@ void *arena_alloc(struct arena *a, size_t size)
 	struct arena_chunk *c;
 	void *p;
 
-	if (size > a->limit)
+	if (size > a->limit || size > SIZE_MAX - align)
 		return NULL;
 	size = size ? (size + align - 1) / align * align : align;
 	if (size > a->limit - a->used)
@@ -90,10 +90,26 @@ char *arena_strndup(struct arena *a, const char *s, size_t len)
 	return copy;
 }
 
+/*
+ * A chunk that was made for one large allocation is given back: requests that grow a little each
+ * time fit none of those kept from before, so that keeping them would let a peer collect memory
+ * without a bound.
+ */
 void arena_reset(struct arena *a)
 {
-	for (struct arena_chunk *c = a->first; c; c = c->next)
-		c->used = 0;
+	struct arena_chunk **link = &a->first;
+
+	while (*link) {
+		struct arena_chunk *c = *link;
+
+		if (c->size > a->chunk_size) {
+			*link = c->next;
+			free(c);
+		} else {
+			c->used = 0;
+			link = &c->next;
+		}
+	}
 	a->current = a->first;
 	a->used = 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A bump allocator with a hard limit: decoding one message allocates from it and one reset frees
- * all. Memory is kept over a reset, so the steady state calls malloc never. One arena, one thread.
+ * all. Chunks are kept over a reset, so that messages whose allocations fit a chunk never call
+ * malloc in the steady state; at most twice the limit is kept. One arena, one thread.
  */
 #ifndef FG_BASE_ARENA_H
 #define FG_BASE_ARENA_H
@@ -27,7 +28,8 @@ void *arena_alloc(struct arena *a, size_t size);
 /* A copy of len bytes with a NUL behind it; NULL as arena_alloc. */
 char *arena_strndup(struct arena *a, const char *s, size_t len);
 
-/* Everything handed out becomes invalid; the memory is kept for the next use. */
+/* Everything handed out becomes invalid. Chunks are kept for the next use, save those that a single
+ * allocation larger than chunk_size needed. */
 void arena_reset(struct arena *a);
 
 /* Give all memory back. The arena may be used again as after arena_init. */

@@ -225,7 +225,8 @@ static int read_file(struct config *c, FILE *in, const char *path, bool *seen, c
 	for (unsigned number = 1; fgets(line, sizeof(line), in); number++) {
 		snprintf(where, sizeof(where), "%s:%u", path, number);
 		if (!strchr(line, '\n') && !feof(in))
-			return fail(err, err_len, "%s: the line is longer than %d bytes", where,
+			return fail(err, err_len,
+				    "%s: the line is longer than %d bytes or holds a NUL", where,
 				    LINE_MAX_BYTES - 2);
 		if (take_line(c, line, where, seen, err, err_len) != 0)
 			return -1;

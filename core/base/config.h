@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The settings of a Fieldgate process. One file, `name = value` a line, `#` begins a comment; the
- * same file serves the Mosquitto plugin and fieldgate-coap. The table in config.c is the only place
- * where a setting's name, default, range and meaning are written; README's table is checked against
- * it.
+ * The settings of a Fieldgate process. One file, `name = value` a line; a line that begins with `#`
+ * is a comment, a `#` behind a value is part of the value. The same file serves the Mosquitto
+ * plugin and fieldgate-coap. The table in config.c is the only place where a setting's name,
+ * default, range and meaning are written; README's table is checked against it.
  */
 #ifndef FG_BASE_CONFIG_H
 #define FG_BASE_CONFIG_H

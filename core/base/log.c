@@ -52,21 +52,56 @@ static void put(struct line *l, const char *s, size_t len)
 	l->used += len;
 }
 
+/*
+ * The length of the well-formed UTF-8 character at s, 0 for anything else. The controls U+0080 to
+ * U+009F count as something else: a terminal may act on them.
+ */
+static size_t printable_utf8(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	unsigned char low = 0x80, high = 0xbf;
+	size_t len;
+
+	if (p[0] < 0x80)
+		return p[0] >= 0x20 && p[0] != 0x7f;
+	if (p[0] >= 0xc2 && p[0] <= 0xdf)
+		len = 2;
+	else if (p[0] >= 0xe0 && p[0] <= 0xef)
+		len = 3;
+	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+		len = 4;
+	else
+		return 0;
+	if (p[0] == 0xc2 || p[0] == 0xe0)
+		low = 0xa0;
+	else if (p[0] == 0xed)
+		high = 0x9f;
+	else if (p[0] == 0xf0)
+		low = 0x90;
+	else if (p[0] == 0xf4)
+		high = 0x8f;
+	for (size_t i = 1; i < len; i++, low = 0x80, high = 0xbf)
+		if (p[i] < low || p[i] > high)
+			return 0;
+	return len;
+}
+
 static void put_escaped(struct line *l, const char *s)
 {
-	for (; *s && l->used + 5 < sizeof(l->text); s++) {
-		unsigned char c = (unsigned char)*s;
+	while (*s && l->used + 5 < sizeof(l->text)) {
+		size_t len = printable_utf8(s);
 		char hex[5];
 
-		if (c == '"' || c == '\\') {
+		if (*s == '"' || *s == '\\') {
 			put(l, "\\", 1);
 			put(l, s, 1);
-		} else if (c < 0x20 || c == 0x7f) {
-			snprintf(hex, sizeof(hex), "\\x%02x", c);
-			put(l, hex, 4);
+		} else if (len > 0) {
+			put(l, s, len);
 		} else {
-			put(l, s, 1);
+			snprintf(hex, sizeof(hex), "\\x%02x", (unsigned char)*s);
+			put(l, hex, 4);
 		}
+		s += len ? len : 1;
 	}
 }
 
@@ -76,7 +111,7 @@ static bool is_bare(const char *s)
 	if (!*s)
 		return false;
 	for (; *s; s++)
-		if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f)
+		if (*s <= ' ' || *s >= 0x7f || *s == '"' || *s == '=' || *s == '\\')
 			return false;
 	return true;
 }

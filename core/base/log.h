@@ -35,7 +35,8 @@ int log_level_parse(const char *name);
  * event: a snake_case word that names what happened, the same in every release.
  * device: the principal's id, or NULL when the line is about no device.
  * fmt: what a person needs to know: what, why, and what to do.
- * Control characters and quotes in the message are escaped; a line longer than LOG_LINE_MAX is cut.
+ * Quotes, control characters and what is not UTF-8 are escaped; a line is cut, between characters,
+ * to fit LOG_LINE_MAX with its NUL.
  */
 void log_event(enum log_level level, const char *event, const char *device, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
