@@ -73,6 +73,6 @@ $(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS) -lm
 
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< -lmosquitto -lcbor -ljansson
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< -lmosquitto -lcbor -ljansson -lm
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
