@@ -13,7 +13,7 @@ include build.mk
 # All cores, unless the caller said otherwise.
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: help run stop env settings build deps-present test unit unit-programs integration lint fuzz \
+.PHONY: help run stop env settings build deps-present test unit unit-programs test-programs integration lint fuzz \
 	fuzz-programs bench clean
 
 #: Fieldgate: MQTT devices with certificates in, rows in PostgreSQL out.
@@ -38,7 +38,7 @@ build: deps-present $(LIB) $(PLUGIN) $(PROGRAMS) ## Compile everything into buil
 
 test: ## Install what tests need, build, run all tests; the last line counts them
 	@bin/install-deps test
-	@$(MAKE) $(JOBS) build unit-programs
+	@$(MAKE) $(JOBS) build unit-programs test-programs
 	@bin/lib/run-tests all $(MODE)
 
 unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
@@ -48,7 +48,7 @@ unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
 
 integration: ## Run the integration tests only; PYTEST_ARGS='-k name' picks some
 	@bin/install-deps test
-	@$(MAKE) $(JOBS) build
+	@$(MAKE) $(JOBS) build test-programs
 	@bin/lib/run-tests integration $(MODE)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, SPDX lines
@@ -62,7 +62,7 @@ fuzz: ## Run each tests/fuzz/fuzz_*.c for FUZZ_SECONDS
 
 bench: ## Measure; QUICK=1 takes less than a minute
 	@bin/install-deps bench
-	@$(MAKE) $(JOBS) build
+	@$(MAKE) $(JOBS) build test-programs
 	@exec tests/bench/run
 
 settings: ## Print the settings of fieldgate.conf as README.md shows them
@@ -88,5 +88,7 @@ deps-present:
 	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
 
 unit-programs: deps-present $(UNIT_TESTS)
+
+test-programs: deps-present $(MQTT_LOAD) $(TOOLS)
 
 fuzz-programs: $(FUZZ_PROGRAMS)
