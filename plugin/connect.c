@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * BASIC_AUTH: who is this, and may it hold this connection? A refusal is one line in the log that
+ * says who, why and what to do. "Cannot decide now" is another answer than "no": the first closes
+ * the socket so that the device tries again, the second tells it that its credentials are not good.
+ */
+#include "plugin/plugin.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/x509.h>
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/registry/certificate.h"
+
+/* Mosquitto 2.1's MOSQ_ERR_SERVER_UNAVAILABLE: reason 0x88 for MQTT 5. Mosquitto 2.0 closes the
+ * socket, as every version does for MQTT 3.1.1 when it gets MOSQ_ERR_UNKNOWN. */
+#define ERR_SERVER_UNAVAILABLE 136
+
+struct attempt {
+	struct plugin *plugin;
+	struct mosquitto *client;
+	const char *client_id;
+	const char *address;
+	const char *device; /* for the log; NULL until known */
+	enum credential_kind kind;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	const struct principal *principal;
+};
+
+static int refuse(const struct attempt *a, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static int refuse(const struct attempt *a, const char *fmt, ...)
+{
+	char why[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	log_warn("connect_refused", a->device, "client %.*s from %s: %s", CLIENT_ID_MAX,
+		 a->client_id, a->address, why);
+	return MOSQ_ERR_AUTH;
+}
+
+static int try_later(const struct attempt *a, const char *why)
+{
+	uint64_t suppressed;
+
+	if (rate_limit_pass(&a->plugin->not_ready, US_PER_S, &suppressed))
+		log_warn("connect_delayed", NULL,
+			 "client %.*s from %s is told to try again: %s (%llu more since the last "
+			 "such line)",
+			 CLIENT_ID_MAX, a->client_id, a->address, why,
+			 (unsigned long long)suppressed);
+	return mosquitto_client_protocol_version(a->client) == 5 ? ERR_SERVER_UNAVAILABLE
+								 : MOSQ_ERR_UNKNOWN;
+}
+
+/* Take over what identify found, or refuse. */
+static int accept_identity(struct attempt *a, const struct identity *who)
+{
+	if (who->principal)
+		a->device = who->principal->id;
+	if (who->refusal != REFUSAL_NONE)
+		return refuse(a, "%s", who->why);
+	a->principal = who->principal;
+	a->kind = who->credential->kind;
+	memcpy(a->fingerprint, who->credential->fingerprint, FINGERPRINT_LEN);
+	return MOSQ_ERR_SUCCESS;
+}
+
+static int by_certificate(struct attempt *a, X509 *x509)
+{
+	struct certificate cert;
+	struct identity who;
+	unsigned char *der = NULL;
+	char err[256];
+	int len = i2d_X509(x509, &der), rc;
+
+	if (len < 0)
+		return try_later(a, "its certificate could not be copied: out of memory");
+	rc = certificate_read(&cert, der, (size_t)len, err, sizeof(err));
+	OPENSSL_free(der);
+	if (rc != 0)
+		return refuse(a, "its certificate is of no use: %s", err);
+	identify_certificate(&who, a->plugin->snapshot, &cert);
+	return accept_identity(a, &who);
+}
+
+static int by_token(struct attempt *a, const char *username, const char *token)
+{
+	const enum token_auth allowed = (enum token_auth)a->plugin->config.mqtt_token_auth;
+	struct identity who;
+	int rc;
+
+	if (allowed == TOKEN_AUTH_OFF)
+		return refuse(a, "no certificate; give the client one (pki/fleet add), or allow "
+				 "tokens with mqtt.token_auth");
+	if (!username || !token)
+		return refuse(a, "neither a certificate nor user name and token");
+	identify_token(&who, a->plugin->snapshot, username, token);
+	rc = accept_identity(a, &who);
+	if (rc != MOSQ_ERR_SUCCESS)
+		return rc;
+	if (allowed == TOKEN_AUTH_SERVICES && a->principal->kind != PRINCIPAL_SERVICE)
+		return refuse(a, "a device may not use a token; give it a certificate (pki/fleet "
+				 "add), or set mqtt.token_auth = all");
+	return MOSQ_ERR_SUCCESS;
+}
+
+static int identify(struct attempt *a, const struct mosquitto_evt_basic_auth *e)
+{
+	X509 *x509 = mosquitto_client_certificate(a->client);
+	int rc;
+
+	if (!x509)
+		return by_token(a, e->username, e->password);
+	rc = by_certificate(a, x509);
+	X509_free(x509);
+	return rc;
+}
+
+/*
+ * The principal that a client id belongs to is the one with the longest id that it begins with:
+ * `gw:1` is device `gw:1` if there is one, and a second connection of device `gw` if not. Without
+ * this, `gw` could take over the session of `gw:1`. Returns the other principal's id, or NULL.
+ */
+static const char *longer_owner(const struct snapshot *s, const char *client_id, size_t own_len)
+{
+	char prefix[PRINCIPAL_ID_MAX + 1];
+	const struct principal *other;
+
+	for (size_t len = own_len + 1; len <= PRINCIPAL_ID_MAX; len++) {
+		const char end = client_id[len];
+
+		if (end == '\0' || end == '/' || end == ':') {
+			memcpy(prefix, client_id, len);
+			prefix[len] = '\0';
+			other = snapshot_principal(s, prefix);
+			if (other)
+				return other->id;
+		}
+		if (end == '\0')
+			break;
+	}
+	return NULL;
+}
+
+static int check_client_id(const struct attempt *a)
+{
+	const char *id = a->principal->id, *rest, *owner;
+	size_t len = strlen(id);
+	bool suffix = a->plugin->config.mqtt_client_id_suffix != 0;
+
+	if (strcmp(a->client_id, id) == 0)
+		return MOSQ_ERR_SUCCESS;
+	rest = a->client_id + len;
+	if (!suffix || strncmp(a->client_id, id, len) != 0 || (*rest != '/' && *rest != ':'))
+		return refuse(a,
+			      "the client id must be %s%s; set it in the device's MQTT client (an "
+			      "empty one is replaced by the broker)",
+			      id,
+			      suffix ? ", or that followed by / or :"
+				     : " (mqtt.client_id_suffix = yes allows more connections)");
+	if (strlen(a->client_id) > CLIENT_ID_MAX)
+		return refuse(a, "the client id is longer than %d bytes", CLIENT_ID_MAX);
+	owner = longer_owner(a->plugin->snapshot, a->client_id, len);
+	if (owner)
+		return refuse(a, "that client id belongs to %s; choose another suffix", owner);
+	return MOSQ_ERR_SUCCESS;
+}
+
+static int check_keepalive(const struct attempt *a)
+{
+	const int64_t cap = a->plugin->config.mqtt_max_keepalive_s;
+	int asked = mosquitto_client_keepalive(a->client);
+
+	if (cap == 0 || a->principal->kind != PRINCIPAL_DEVICE || (asked > 0 && asked <= cap))
+		return MOSQ_ERR_SUCCESS;
+	return refuse(a,
+		      "its keepalive is %d s%s, the cap is %lld s; lower it in the device, or "
+		      "raise mqtt.max_keepalive_s",
+		      asked, asked == 0 ? " (never)" : "", (long long)cap);
+}
+
+/*
+ * Enter the new session. If a connection with its client id is there, the broker is about to end
+ * it: its presence is closed first, so that the rows come in the order of the events.
+ */
+static struct session *open_session(const struct attempt *a)
+{
+	struct plugin *p = a->plugin;
+	struct session *old = sessions_live_by_id(&p->sessions, a->client_id), *s;
+
+	if (old && old->client == a->client)
+		old = NULL;
+	s = sessions_add(&p->sessions, a->client, a->client_id, a->principal->id, a->kind,
+			 a->fingerprint);
+	if (!s)
+		return NULL;
+	s->judged = p->generation;
+	s->principal = a->principal;
+	if (old) {
+		presence_ended(p, old, mosquitto_client_address(old->client),
+			       "a newer connection took over its client id");
+		sessions_supersede(&p->sessions, old);
+	}
+	return s;
+}
+
+static int admit(const struct attempt *a)
+{
+	const struct presence connected = {
+		.event = PRESENCE_CONNECTED,
+		.device = a->principal->id,
+		.client_id = a->client_id,
+		.address = a->address,
+	};
+
+	if (mosquitto_set_username(a->client, a->principal->id) != MOSQ_ERR_SUCCESS ||
+	    !open_session(a))
+		return try_later(a, "out of memory");
+	pipeline_presence(a->plugin->pipeline, &connected);
+	log_debug("connected", a->device, "client %s from %s", a->client_id, a->address);
+	return MOSQ_ERR_SUCCESS;
+}
+
+static int judge(struct attempt *a, const struct mosquitto_evt_basic_auth *e)
+{
+	int rc;
+
+	if (!registry_ready(a->plugin->registry))
+		return try_later(a, "the registry is not loaded yet; is the database reachable?");
+	rc = identify(a, e);
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = check_client_id(a);
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = check_keepalive(a);
+	return rc == MOSQ_ERR_SUCCESS ? admit(a) : rc;
+}
+
+int on_basic_auth(int event, void *event_data, void *userdata)
+{
+	const struct mosquitto_evt_basic_auth *e = event_data;
+	struct plugin *p = userdata;
+	const char *client_id = mosquitto_client_id(e->client);
+	const char *address = mosquitto_client_address(e->client);
+	struct attempt a = {
+		.plugin = p,
+		.client = e->client,
+		.client_id = client_id ? client_id : "",
+		.address = address ? address : "?",
+	};
+
+	(void)event;
+	will_take(p);
+	plugin_renew(p);
+	if (reload_knows(p, e->client))
+		return reload_judge(p, e->client);
+	return judge(&a, e);
+}

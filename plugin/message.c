@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * MESSAGE: a publish that ACL_CHECK allowed. The broker writes its PUBACK or PUBREC as soon as this
+ * returns 0, so by then the message is in the journal; any other code closes the socket without
+ * one, the only "not stored" that MQTT 3.1.1 has, and the client sends again.
+ */
+#include "plugin/plugin.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+
+static const char *what_to_do(int rc)
+{
+	switch (rc) {
+	case -ENOBUFS:
+		return "the journal is full: is the database reachable? (journal.max_bytes)";
+	case -EMSGSIZE:
+		return "it is too long to be stored, ever: set message_size_limit in "
+		       "mosquitto.conf";
+	default:
+		return "see to the disk of state.dir";
+	}
+}
+
+/*
+ * QoS 0 is never acknowledged, so nothing untrue is said to its sender, and it would not send again
+ * after a reconnect, which costs a device on a cellular network dearly: the connection stays, the
+ * message goes to subscribers, and the loss is counted.
+ */
+static int lost_qos0(struct plugin *p, const char *name, int rc)
+{
+	uint64_t suppressed;
+
+	if (rate_limit_pass(&p->lost_qos0, US_PER_S, &suppressed))
+		log_error("message_lost", name,
+			  "a QoS 0 message could not be stored: %s; %s (%llu more since the last "
+			  "such line)",
+			  strerror(-rc), what_to_do(rc), (unsigned long long)suppressed);
+	return MOSQ_ERR_SUCCESS;
+}
+
+static int not_stored(struct plugin *p, const struct mosquitto *client, const char *name, int rc)
+{
+	struct session *s = sessions_by_client(&p->sessions, client);
+	uint64_t suppressed;
+
+	if (s)
+		s->close_reason = "its message could not be stored";
+	if (rate_limit_pass(&p->not_stored, US_PER_S, &suppressed))
+		log_error("publish_not_stored", name,
+			  "its connection is closed without acknowledgement, so that it keeps the "
+			  "message: %s; %s (%llu more since the last such line)",
+			  strerror(-rc), what_to_do(rc), (unsigned long long)suppressed);
+	return MOSQ_ERR_UNKNOWN;
+}
+
+int on_message(int event, void *event_data, void *userdata)
+{
+	const struct mosquitto_evt_message *e = event_data;
+	struct plugin *p = userdata;
+	const struct message m = {
+		.topic = e->topic,
+		.payload = e->payload,
+		.payload_len = e->payloadlen,
+		.format = PAYLOAD_AUTO,
+	};
+	const char *name;
+	int rc;
+
+	(void)event;
+	will_drop(p, e->client);
+	if (message_deletes_retained(e->retain, e->payloadlen))
+		return MOSQ_ERR_SUCCESS;
+	rc = pipeline_publish(p->pipeline, &m);
+	if (rc == 0)
+		return MOSQ_ERR_SUCCESS;
+	name = mosquitto_client_username(e->client);
+	return e->qos == 0 ? lost_qos0(p, name, rc) : not_stored(p, e->client, name, rc);
+}

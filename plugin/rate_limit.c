@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/rate_limit.h"
+
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/base/hash.h"
+
+bool rate_limit_pass(struct rate_limit *l, int64_t interval_us, uint64_t *suppressed)
+{
+	int64_t now_us = clock_monotonic_us();
+
+	if (l->last_us != 0 && now_us - l->last_us < interval_us) {
+		l->suppressed++;
+		return false;
+	}
+	*suppressed = l->suppressed;
+	l->suppressed = 0;
+	l->last_us = now_us;
+	return true;
+}
+
+struct rate_limit *refusal_limit(struct refusal_limits *l, const char *principal_id)
+{
+	uint64_t who = hash_siphash(hash_table_key(), principal_id, strlen(principal_id));
+
+	return &l->slot[who % REFUSAL_SLOTS];
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TICK: what is to be done now and then, at least ten times a second. */
+#include "plugin/plugin.h"
+
+#include "core/base/log.h"
+#include "plugin/log_bridge.h"
+
+#define TICK_MS 100
+
+static void close_if_refused(struct plugin *p, struct session *s)
+{
+	struct identity who;
+
+	if (s->state != SESSION_LIVE || s->close_reason)
+		return;
+	identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint);
+	if (who.refusal == REFUSAL_NONE)
+		return;
+	s->close_reason = refusal_reason(who.refusal);
+	log_warn("session_closed", s->principal_id, "client %s: %s", s->client_id, who.why);
+	mosquitto_kick_client_by_clientid(s->client_id, false);
+}
+
+/* The registry changed: judge every live session by it. A kick calls DISCONNECT before it returns,
+ * which moves the session to the other list. */
+static void judge_all(struct plugin *p)
+{
+	struct session *s, *next;
+
+	for (s = TAILQ_FIRST(&p->sessions.open); s; s = next) {
+		next = TAILQ_NEXT(s, list);
+		close_if_refused(p, s);
+	}
+	p->judged_generation = p->generation;
+}
+
+int on_tick(int event, void *event_data, void *userdata)
+{
+	struct mosquitto_evt_tick *e = event_data;
+	struct plugin *p = userdata;
+
+	(void)event;
+	will_take(p);
+	log_bridge_drain();
+	plugin_renew(p);
+	if (p->judged_generation != p->generation)
+		judge_all(p);
+	sessions_bury(&p->sessions);
+	p->reloading = false;
+	/* Mosquitto 2.1 has `next_ms` in this place, and calls again after that many milliseconds;
+	 * 2.0 reads it back never, and calls every round. */
+	e->next_ns = TICK_MS;
+	return MOSQ_ERR_SUCCESS;
+}
