@@ -75,15 +75,12 @@ $(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< -lmosquitto -lcbor -ljansson -lm
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
-
 # The Mosquitto plugin. It exports mosquitto_plugin_* and nothing else; the broker's own functions are
 # found when it is loaded.
-PLUGIN_SRC := $(wildcard plugin/*.c)
-PLUGIN_OBJ := $(PLUGIN_SRC:%.c=$(B)/%.o)
 PLUGIN := $(B)/fieldgate.so
-
+PLUGIN_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard plugin/*.c))
 $(PLUGIN): $(PLUGIN_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(PLUGIN_OBJ) $(LIB) $(PKG_LIBS) -lm
+	$(call run,LINK)$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(PLUGIN_OBJ) $(LIB) \
+		$(PKG_LIBS) -lm
 
-build: $(PLUGIN)
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
