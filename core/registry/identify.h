@@ -27,7 +27,7 @@ struct identity {
 	enum refusal refusal;
 	const struct principal *principal;   /* valid as long as the snapshot; NULL when unknown */
 	const struct credential *credential; /* likewise */
-	char why[320];			     /* for the log when refused: why, and what to do */
+	char why[512];			     /* for the log when refused: why, and what to do */
 };
 
 /* By fingerprint of the certificate, else of its public key; its name must be the principal's id.

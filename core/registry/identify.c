@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * First whose credential it is, then whether it names itself so, then whether that principal is let
+ * in. The texts are what an operator reads at three in the morning: they end with what to do.
+ */
+#include "core/registry/identify.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#define TOKEN_MAX	1024 /* bytes */
+#define FINGERPRINT_HEX (2 * FINGERPRINT_LEN + 1)
+
+static void refuse(struct identity *out, enum refusal refusal, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void refuse(struct identity *out, enum refusal refusal, const char *fmt, ...)
+{
+	va_list ap;
+
+	out->refusal = refusal;
+	va_start(ap, fmt);
+	vsnprintf(out->why, sizeof(out->why), fmt, ap);
+	va_end(ap);
+}
+
+static const char *hex(char out[FINGERPRINT_HEX], const uint8_t fingerprint[FINGERPRINT_LEN])
+{
+	for (size_t i = 0; i < FINGERPRINT_LEN; i++)
+		snprintf(out + 2 * i, 3, "%02x", fingerprint[i]);
+	return out;
+}
+
+static void judge_state(struct identity *out, const struct principal *p)
+{
+	switch (p->state) {
+	case PRINCIPAL_ACTIVE:
+		return;
+	case PRINCIPAL_PENDING:
+		refuse(out, REFUSAL_PENDING,
+		       "pending: registered but not let in yet; to let it in: update "
+		       "fieldgate.principal set state = 'active' where id = '%s'",
+		       p->id);
+		return;
+	case PRINCIPAL_SUSPENDED:
+		refuse(out, REFUSAL_SUSPENDED,
+		       "suspended; to let it in again: update fieldgate.principal set state = "
+		       "'active' where id = '%s'",
+		       p->id);
+		return;
+	case PRINCIPAL_REVOKED:
+		break;
+	}
+	refuse(out, REFUSAL_REVOKED,
+	       "revoked, which is meant to be for good: find out who still uses its key; if it was "
+	       "a mistake: update fieldgate.principal set state = 'active' where id = '%s'",
+	       p->id);
+}
+
+static void refuse_revoked_credential(struct identity *out, const struct snapshot *s,
+				      const struct credential *c)
+{
+	const char *id = c->principal->id;
+	size_t others = snapshot_credential_count(s, c->principal);
+
+	if (c->kind == CREDENTIAL_X509 || c->kind == CREDENTIAL_X509_KEY)
+		refuse(out, REFUSAL_CREDENTIAL_REVOKED,
+		       "this certificate is revoked; %s itself is active and has %zu other "
+		       "credential(s): use one of them, or issue a new one with `pki/fleet add %s`",
+		       id, others, id);
+	else
+		refuse(out, REFUSAL_CREDENTIAL_REVOKED,
+		       "this credential is revoked; %s itself is active and has %zu other "
+		       "credential(s): use one of them, or register a new one in "
+		       "fieldgate.credential",
+		       id, others);
+}
+
+/* The principal's state goes first: of a suspended device that is what there is to mend. */
+static void judge(struct identity *out, const struct snapshot *s, const struct credential *c)
+{
+	out->credential = c;
+	out->principal = c->principal;
+	judge_state(out, c->principal);
+	if (out->refusal == REFUSAL_NONE && c->revoked)
+		refuse_revoked_credential(out, s, c);
+}
+
+static void refuse_unknown_certificate(struct identity *out, const struct snapshot *s,
+				       const struct certificate *cert)
+{
+	const struct principal *p = snapshot_principal(s, cert->name);
+	char fingerprint[FINGERPRINT_HEX];
+
+	hex(fingerprint, cert->fingerprint);
+	out->principal = p;
+	if (!p)
+		refuse(out, REFUSAL_UNKNOWN,
+		       "not registered: neither the certificate nor a principal %s; if it is "
+		       "yours, "
+		       "issue a certificate with `pki/fleet add %s` (this one has SHA-256 %s)",
+		       cert->name, cert->name, fingerprint);
+	else
+		refuse(out, REFUSAL_UNKNOWN,
+		       "certificate not registered; %s has %zu other credential(s): was the key "
+		       "replaced? register it with: insert into fieldgate.credential (kind, "
+		       "fingerprint, principal) values ('x509', decode('%s', 'hex'), '%s')",
+		       p->id, snapshot_credential_count(s, p), fingerprint, p->id);
+}
+
+void identify_certificate(struct identity *out, const struct snapshot *s,
+			  const struct certificate *cert)
+{
+	const struct credential *c = snapshot_credential(s, CREDENTIAL_X509, cert->fingerprint);
+
+	memset(out, 0, sizeof(*out));
+	if (!c)
+		c = snapshot_credential(s, CREDENTIAL_X509_KEY, cert->key_fingerprint);
+	if (!c) {
+		refuse_unknown_certificate(out, s, cert);
+		return;
+	}
+	judge(out, s, c);
+	if (strcmp(c->principal->id, cert->name) != 0)
+		refuse(out, REFUSAL_NAME,
+		       "the certificate names %s but is registered for %s; issue a new one with "
+		       "`pki/fleet add %s`",
+		       cert->name, c->principal->id, c->principal->id);
+}
+
+static bool token_fingerprint(uint8_t out[FINGERPRINT_LEN], const char *id, const char *token)
+{
+	size_t id_len = strlen(id), token_len = strlen(token);
+	unsigned char both[PRINCIPAL_ID_MAX + 1 + TOKEN_MAX];
+	bool done;
+
+	if (!principal_id_valid(id, id_len) || token_len < 1 || token_len > TOKEN_MAX)
+		return false;
+	memcpy(both, id, id_len + 1);
+	memcpy(both + id_len + 1, token, token_len);
+	done = EVP_Digest(both, id_len + 1 + token_len, out, NULL, EVP_sha256(), NULL) == 1;
+	OPENSSL_cleanse(both, sizeof(both));
+	return done;
+}
+
+static void refuse_unknown_token(struct identity *out, const struct snapshot *s, const char *id)
+{
+	const struct principal *p = snapshot_principal(s, id);
+
+	out->principal = p;
+	if (!p)
+		refuse(out, REFUSAL_UNKNOWN,
+		       "the user name is no principal: register it in fieldgate.principal, and its "
+		       "token in fieldgate.credential");
+	else
+		refuse(out, REFUSAL_UNKNOWN,
+		       "wrong token; %s has %zu credential(s): was the token replaced? its row in "
+		       "fieldgate.credential has kind 'token'",
+		       p->id, snapshot_credential_count(s, p));
+}
+
+void identify_token(struct identity *out, const struct snapshot *s, const char *id,
+		    const char *token)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	const struct credential *c = NULL;
+
+	memset(out, 0, sizeof(*out));
+	/* The digest is what is looked up, so how long that takes tells nothing of any token. */
+	if (token_fingerprint(fingerprint, id, token))
+		c = snapshot_credential(s, CREDENTIAL_TOKEN, fingerprint);
+	if (!c) {
+		refuse_unknown_token(out, s, id);
+		return;
+	}
+	judge(out, s, c);
+	if (strcmp(c->principal->id, id) != 0)
+		refuse(out, REFUSAL_NAME,
+		       "the token was made for %s but is registered for %s; correct "
+		       "fieldgate.credential.principal",
+		       id, c->principal->id);
+}
+
+void identify_again(struct identity *out, const struct snapshot *s, const char *id,
+		    enum credential_kind kind, const uint8_t *fingerprint)
+{
+	const struct principal *p = snapshot_principal(s, id);
+	const struct credential *c;
+
+	memset(out, 0, sizeof(*out));
+	out->principal = p;
+	if (!p) {
+		refuse(out, REFUSAL_UNKNOWN,
+		       "not registered any more; to let it in again: `pki/fleet add %.64s`", id);
+		return;
+	}
+	if (!fingerprint) {
+		judge_state(out, p);
+		return;
+	}
+	c = snapshot_credential(s, kind, fingerprint);
+	if (!c) {
+		refuse(out, REFUSAL_UNKNOWN,
+		       "its credential is not registered any more; %s has %zu other(s)", p->id,
+		       snapshot_credential_count(s, p));
+		return;
+	}
+	judge(out, s, c);
+	if (c->principal != p)
+		refuse(out, REFUSAL_NAME,
+		       "its credential is now registered for %s, no longer for %s",
+		       c->principal->id, p->id);
+}

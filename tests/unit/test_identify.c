@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is let in, and for every refusal: which one it is and what the operator is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <openssl/evp.h>
+
+#include "core/registry/identify.h"
+
+static const struct snapshot *snapshot;
+static char err[256];
+
+/* Fingerprints of this fleet are one repeated byte. */
+enum {
+	CERT_DEV_1 = 1,
+	CERT_DEV_1_REVOKED,
+	CERT_PENDING,
+	CERT_SUSPENDED,
+	CERT_SUSPENDED_REVOKED,
+	CERT_REVOKED,
+	KEY_DEV_2,
+	CERT_DEV_2_REVOKED,
+	CERT_LONG,
+	CERT_UNKNOWN,
+	KEY_UNKNOWN,
+};
+
+#define LONG_ID "long-5678901234567890123456789012345678901234567890123456789.end"
+
+static void add_principal(struct snapshot_builder *b, const char *id, enum principal_state state)
+{
+	assert_int_equal(
+		snapshot_add_principal(b, id, PRINCIPAL_DEVICE, state, "device", err, sizeof(err)),
+		0);
+}
+
+static void add_credential(struct snapshot_builder *b, enum credential_kind kind, int n,
+			   const char *id, bool revoked)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+
+	memset(fingerprint, n, sizeof(fingerprint));
+	assert_int_equal(snapshot_add_credential(b, kind, fingerprint, id, revoked, NULL, 0, err,
+						 sizeof(err)),
+			 0);
+}
+
+static void add_token(struct snapshot_builder *b, const char *made_for, const char *token,
+		      const char *registered_for, bool revoked)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	char both[128];
+	size_t n = strlen(made_for) + 1;
+
+	memcpy(both, made_for, n);
+	memcpy(both + n, token, strlen(token));
+	assert_true(EVP_Digest(both, n + strlen(token), fingerprint, NULL, EVP_sha256(), NULL));
+	assert_int_equal(snapshot_add_credential(b, CREDENTIAL_TOKEN, fingerprint, registered_for,
+						 revoked, NULL, 0, err, sizeof(err)),
+			 0);
+}
+
+static int make_fleet(void **state)
+{
+	struct snapshot_builder *b = snapshot_builder_new();
+
+	(void)state;
+	assert_int_equal(snapshot_add_policy(b, "device", err, sizeof(err)), 0);
+	add_principal(b, "dev-1", PRINCIPAL_ACTIVE);
+	add_principal(b, "dev-2", PRINCIPAL_ACTIVE);
+	add_principal(b, "dev-p", PRINCIPAL_PENDING);
+	add_principal(b, "dev-s", PRINCIPAL_SUSPENDED);
+	add_principal(b, "dev-r", PRINCIPAL_REVOKED);
+	add_principal(b, "backend", PRINCIPAL_ACTIVE);
+	add_principal(b, LONG_ID, PRINCIPAL_ACTIVE);
+	add_credential(b, CREDENTIAL_X509, CERT_DEV_1, "dev-1", false);
+	add_credential(b, CREDENTIAL_X509, CERT_DEV_1_REVOKED, "dev-1", true);
+	add_credential(b, CREDENTIAL_X509, CERT_PENDING, "dev-p", false);
+	add_credential(b, CREDENTIAL_X509, CERT_SUSPENDED, "dev-s", false);
+	add_credential(b, CREDENTIAL_X509, CERT_SUSPENDED_REVOKED, "dev-s", true);
+	add_credential(b, CREDENTIAL_X509, CERT_REVOKED, "dev-r", true);
+	add_credential(b, CREDENTIAL_X509_KEY, KEY_DEV_2, "dev-2", false);
+	add_credential(b, CREDENTIAL_X509, CERT_DEV_2_REVOKED, "dev-2", true);
+	add_credential(b, CREDENTIAL_X509, CERT_LONG, LONG_ID, true);
+	add_token(b, "backend", "secret", "backend", false);
+	add_token(b, "backend", "old", "backend", true);
+	add_token(b, "dev-s", "secret", "dev-s", false);
+	add_token(b, "dev-2", "moved", "dev-p", false);
+	snapshot = snapshot_build(b, 1);
+	return snapshot ? 0 : -1;
+}
+
+static int drop_fleet(void **state)
+{
+	(void)state;
+	snapshot_release(snapshot);
+	return 0;
+}
+
+static void identify(struct identity *who, int fingerprint, int key, const char *name)
+{
+	struct certificate cert;
+
+	memset(cert.fingerprint, fingerprint, sizeof(cert.fingerprint));
+	memset(cert.key_fingerprint, key, sizeof(cert.key_fingerprint));
+	strcpy(cert.name, name);
+	memset(who, 0xa5, sizeof(*who));
+	identify_certificate(who, snapshot, &cert);
+}
+
+static void test_registered_certificate_is_its_device(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	identify(&who, CERT_DEV_1, KEY_UNKNOWN, "dev-1");
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	assert_string_equal(who.principal->id, "dev-1");
+	assert_int_equal(who.credential->kind, CREDENTIAL_X509);
+	assert_string_equal(who.why, "");
+}
+
+static void test_registered_key_is_its_device(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	identify(&who, CERT_UNKNOWN, KEY_DEV_2, "dev-2");
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	assert_string_equal(who.principal->id, "dev-2");
+	assert_int_equal(who.credential->kind, CREDENTIAL_X509_KEY);
+}
+
+struct refused {
+	int fingerprint, key;
+	const char *name;
+	enum refusal refusal;
+	const char *principal; /* NULL: unknown */
+	const char *why;
+};
+
+static const struct refused certificates[] = {
+	{CERT_UNKNOWN, KEY_UNKNOWN, "dev-9", REFUSAL_UNKNOWN, NULL,
+	 "not registered: neither the certificate nor a principal dev-9; if it is yours, issue a "
+	 "certificate with `pki/fleet add dev-9` (this one has SHA-256 "
+	 "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a)"},
+	{CERT_UNKNOWN, KEY_UNKNOWN, "dev-1", REFUSAL_UNKNOWN, "dev-1",
+	 "certificate not registered; dev-1 has 1 other credential(s): was the key replaced? "
+	 "register it with: insert into fieldgate.credential (kind, fingerprint, principal) values "
+	 "('x509', decode('0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', "
+	 "'hex'), 'dev-1')"},
+	{CERT_UNKNOWN, KEY_UNKNOWN, LONG_ID, REFUSAL_UNKNOWN, LONG_ID,
+	 "certificate not registered; " LONG_ID " has 0 other credential(s): was the key replaced? "
+	 "register it with: insert into fieldgate.credential (kind, fingerprint, principal) values "
+	 "('x509', decode('0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', "
+	 "'hex'), '" LONG_ID "')"},
+	/* A key registered as such does not count as a certificate, nor the other way round. */
+	{KEY_DEV_2, CERT_DEV_1, "dev-9", REFUSAL_UNKNOWN, NULL,
+	 "not registered: neither the certificate nor a principal dev-9; if it is yours, issue a "
+	 "certificate with `pki/fleet add dev-9` (this one has SHA-256 "
+	 "0707070707070707070707070707070707070707070707070707070707070707)"},
+	{CERT_DEV_1, KEY_UNKNOWN, "dev-2", REFUSAL_NAME, "dev-1",
+	 "the certificate names dev-2 but is registered for dev-1; issue a new one with "
+	 "`pki/fleet add dev-1`"},
+	{CERT_UNKNOWN, KEY_DEV_2, "dev-1", REFUSAL_NAME, "dev-2",
+	 "the certificate names dev-1 but is registered for dev-2; issue a new one with "
+	 "`pki/fleet add dev-2`"},
+	{CERT_SUSPENDED, KEY_UNKNOWN, "dev-1", REFUSAL_NAME, "dev-s",
+	 "the certificate names dev-1 but is registered for dev-s; issue a new one with "
+	 "`pki/fleet add dev-s`"},
+	{CERT_DEV_1_REVOKED, KEY_UNKNOWN, "dev-1", REFUSAL_CREDENTIAL_REVOKED, "dev-1",
+	 "this certificate is revoked; dev-1 itself is active and has 1 other credential(s): use "
+	 "one of them, or issue a new one with `pki/fleet add dev-1`"},
+	/* The certificate is asked for first: its revocation is not undone by its key. */
+	{CERT_DEV_2_REVOKED, KEY_DEV_2, "dev-2", REFUSAL_CREDENTIAL_REVOKED, "dev-2",
+	 "this certificate is revoked; dev-2 itself is active and has 1 other credential(s): use "
+	 "one of them, or issue a new one with `pki/fleet add dev-2`"},
+	{CERT_PENDING, KEY_UNKNOWN, "dev-p", REFUSAL_PENDING, "dev-p",
+	 "pending: registered but not let in yet; to let it in: update fieldgate.principal set "
+	 "state = 'active' where id = 'dev-p'"},
+	{CERT_SUSPENDED, KEY_UNKNOWN, "dev-s", REFUSAL_SUSPENDED, "dev-s",
+	 "suspended; to let it in again: update fieldgate.principal set state = 'active' where id "
+	 "= 'dev-s'"},
+	{CERT_SUSPENDED_REVOKED, KEY_UNKNOWN, "dev-s", REFUSAL_SUSPENDED, "dev-s",
+	 "suspended; to let it in again: update fieldgate.principal set state = 'active' where id "
+	 "= 'dev-s'"},
+	{CERT_REVOKED, KEY_UNKNOWN, "dev-r", REFUSAL_REVOKED, "dev-r",
+	 "revoked, which is meant to be for good: find out who still uses its key; if it was a "
+	 "mistake: update fieldgate.principal set state = 'active' where id = 'dev-r'"},
+};
+
+static void check(const struct identity *who, enum refusal refusal, const char *principal,
+		  const char *why)
+{
+	assert_string_equal(who->why, why);
+	assert_int_equal(who->refusal, refusal);
+	if (principal)
+		assert_string_equal(who->principal->id, principal);
+	else
+		assert_null(who->principal);
+}
+
+static void test_refused_certificates(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(certificates) / sizeof(*certificates); i++) {
+		const struct refused *r = &certificates[i];
+		struct identity who;
+
+		identify(&who, r->fingerprint, r->key, r->name);
+		check(&who, r->refusal, r->principal, r->why);
+	}
+}
+
+static void test_tokens(void **state)
+{
+	struct identity who;
+	char long_token[2000];
+
+	(void)state;
+	identify_token(&who, snapshot, "backend", "secret");
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	assert_string_equal(who.principal->id, "backend");
+
+	identify_token(&who, snapshot, "backend", "wrong");
+	check(&who, REFUSAL_UNKNOWN, "backend",
+	      "wrong token; backend has 1 credential(s): was the token replaced? its row in "
+	      "fieldgate.credential has kind 'token'");
+	identify_token(&who, snapshot, "backend", "");
+	assert_int_equal(who.refusal, REFUSAL_UNKNOWN);
+	memset(long_token, 'x', sizeof(long_token) - 1);
+	long_token[sizeof(long_token) - 1] = '\0';
+	identify_token(&who, snapshot, "backend", long_token);
+	assert_int_equal(who.refusal, REFUSAL_UNKNOWN);
+
+	/* The token belongs to the name it was made for: the two are not just run together. */
+	identify_token(&who, snapshot, "backen", "dsecret");
+	check(&who, REFUSAL_UNKNOWN, NULL,
+	      "the user name is no principal: register it in fieldgate.principal, and its token in "
+	      "fieldgate.credential");
+	identify_token(&who, snapshot, "dev-1", "secret");
+	assert_int_equal(who.refusal, REFUSAL_UNKNOWN);
+	identify_token(&who, snapshot, "no/id", "secret");
+	assert_int_equal(who.refusal, REFUSAL_UNKNOWN);
+
+	identify_token(&who, snapshot, "backend", "old");
+	check(&who, REFUSAL_CREDENTIAL_REVOKED, "backend",
+	      "this credential is revoked; backend itself is active and has 1 other credential(s): "
+	      "use "
+	      "one of them, or register a new one in fieldgate.credential");
+	identify_token(&who, snapshot, "dev-s", "secret");
+	assert_int_equal(who.refusal, REFUSAL_SUSPENDED);
+	identify_token(&who, snapshot, "dev-2", "moved");
+	check(&who, REFUSAL_NAME, "dev-p",
+	      "the token was made for dev-2 but is registered for dev-p; correct "
+	      "fieldgate.credential.principal");
+}
+
+static void again(struct identity *who, const char *id, enum credential_kind kind, int n)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+
+	memset(fingerprint, n, sizeof(fingerprint));
+	memset(who, 0xa5, sizeof(*who));
+	identify_again(who, snapshot, id, kind, n ? fingerprint : NULL);
+}
+
+static void test_live_connections(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	again(&who, "dev-1", CREDENTIAL_X509, CERT_DEV_1);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	assert_string_equal(who.principal->id, "dev-1");
+	again(&who, "dev-1", CREDENTIAL_X509, 0);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	again(&who, "dev-2", CREDENTIAL_X509_KEY, KEY_DEV_2);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+
+	again(&who, "dev-9", CREDENTIAL_X509, CERT_DEV_1);
+	check(&who, REFUSAL_UNKNOWN, NULL,
+	      "not registered any more; to let it in again: `pki/fleet add dev-9`");
+	again(&who, "dev-1", CREDENTIAL_X509, CERT_UNKNOWN);
+	check(&who, REFUSAL_UNKNOWN, "dev-1",
+	      "its credential is not registered any more; dev-1 has 1 other(s)");
+	again(&who, "dev-1", CREDENTIAL_PSK, CERT_DEV_1);
+	assert_int_equal(who.refusal, REFUSAL_UNKNOWN);
+	again(&who, "dev-2", CREDENTIAL_X509, CERT_DEV_1);
+	assert_int_equal(who.refusal, REFUSAL_NAME);
+	assert_string_equal(who.why,
+			    "its credential is now registered for dev-1, no longer for dev-2");
+	again(&who, "dev-1", CREDENTIAL_X509, CERT_DEV_1_REVOKED);
+	assert_int_equal(who.refusal, REFUSAL_CREDENTIAL_REVOKED);
+	again(&who, "dev-s", CREDENTIAL_X509, 0);
+	assert_int_equal(who.refusal, REFUSAL_SUSPENDED);
+	again(&who, "dev-s", CREDENTIAL_X509, CERT_SUSPENDED);
+	assert_int_equal(who.refusal, REFUSAL_SUSPENDED);
+	again(&who, "dev-p", CREDENTIAL_X509, CERT_PENDING);
+	assert_int_equal(who.refusal, REFUSAL_PENDING);
+	again(&who, "dev-r", CREDENTIAL_X509, 0);
+	assert_int_equal(who.refusal, REFUSAL_REVOKED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_registered_certificate_is_its_device),
+		cmocka_unit_test(test_registered_key_is_its_device),
+		cmocka_unit_test(test_refused_certificates),
+		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_live_connections),
+	};
+
+	return cmocka_run_group_tests(tests, make_fleet, drop_fleet);
+}
