@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# fleet init: the root, the device CA, the server CA. Each is a directory that appears whole; a second run
+# makes what is missing and touches nothing that is there.
+
+readonly INIT_ROOT_DAYS=7305 INIT_CA_DAYS=7304
+
+init_help() {
+	cat <<'HELP'
+usage: fleet init [--name NAME]
+
+Make the root (20 years), the device CA and the server CA. Run again, it says what exists and makes only
+what is missing. Needs no database.
+
+  --name NAME   stands in the certificates of the CAs (Fieldgate): letters, digits, space and _ . -
+
+example: fleet --dir /srv/fleet-pki init --name 'Harbour buoys'
+HELP
+}
+
+init_main() {
+	local name=Fieldgate
+	INIT_MADE=no
+	while (($# > 0)); do
+		case $1 in
+		--name)
+			need_value "$@"
+			name=$2
+			shift
+			;;
+		*) usage_error "init takes no '$1'" ;;
+		esac
+		shift
+	done
+	[[ $name =~ ^[A-Za-z0-9][A-Za-z0-9_.\ -]{0,39}$ ]] ||
+		usage_error "--name must be 1 to 40 letters, digits, spaces and _ . -"
+
+	require_openssl
+	mkdir -p -- "$FLEET_DIR"
+	lock_directory
+	recover_stages init server
+	new_stage init
+	init_authority root "/O=$name/CN=$name root" "$INIT_ROOT_DAYS"
+	init_authority device-ca "/O=$name/CN=$name device CA" "$INIT_CA_DAYS"
+	init_authority server-ca "/O=$name/CN=$name server CA" "$INIT_CA_DAYS"
+	init_bundle ca.pem root
+	init_bundle device-ca-chain.pem device-ca root
+	mkdir -p -- "$FLEET_DIR"/{devices,services,servers}
+	sync -- "$FLEET_DIR"
+	[[ $INIT_MADE == no ]] || init_advice
+}
+
+# A stage of init holds nothing that anybody has seen.
+init_recover() { # STAGE
+	rm -rf -- "$1"
+}
+
+init_authority() { # DIRECTORY SUBJECT DAYS
+	local place=$FLEET_DIR/$1 subject
+
+	if [[ -e $place ]]; then
+		init_check_authority "$1"
+		subject=$(openssl x509 -in "$place/cert.pem" -noout -subject -enddate -dateopt iso_8601)
+		say "exists: $place: ${subject//$'\n'/, }"
+		return
+	fi
+	[[ $1 != root || ! -e $FLEET_DIR/device-ca && ! -e $FLEET_DIR/server-ca ]] ||
+		die "$place is gone, but there are CAs that it has signed: put root/cert.pem back from your backup"
+	[[ $1 == root || -r $FLEET_DIR/root/key.pem ]] ||
+		die "$FLEET_DIR/root/key.pem is needed to make $1: put it back for the time of this command"
+
+	mkdir -- "$STAGE/$1"
+	make_request "$STAGE/$1/key.pem" "$STAGE/request.pem"
+	make_serials 1
+	# The end of the serial number sets the CAs of two fleets, and of two generations, apart by name.
+	sign_request "$STAGE/request.pem" "$STAGE/$1/cert.pem" "$1" \
+		"$2 ${SERIALS[0]:24}" "$3" "${SERIALS[0]}" "$(init_signer "$1")"
+	sync -- "$STAGE/$1"/* "$STAGE/$1"
+	move_into_place "$STAGE/$1" "$place"
+	INIT_MADE=yes
+	say "made: $place"
+}
+
+init_signer() { # DIRECTORY
+	if [[ $1 == root ]]; then
+		printf '%s' "$STAGE/root/key.pem"
+	else
+		printf '%s' "$FLEET_DIR/root"
+	fi
+}
+
+init_check_authority() { # DIRECTORY
+	[[ -r $FLEET_DIR/$1/cert.pem ]] || die "$FLEET_DIR/$1 has no cert.pem: put it back from your backup"
+	openssl verify -x509_strict -trusted "$FLEET_DIR/root/cert.pem" "$FLEET_DIR/$1/cert.pem" \
+		>/dev/null 2>&1 || die "$FLEET_DIR/$1/cert.pem is not signed by $FLEET_DIR/root/cert.pem," \
+		"or not valid now: openssl verify says more"
+}
+
+# The certificates of these directories in one file.
+init_bundle() { # FILE DIRECTORY...
+	local file=$1
+	shift
+	[[ ! -e $FLEET_DIR/$file ]] || return 0
+	(cd -- "$FLEET_DIR" && cat -- "${@/%//cert.pem}") >"$STAGE/$file"
+	sync -- "$STAGE/$file"
+	mv -- "$STAGE/$file" "$FLEET_DIR/$file"
+	say "made: $FLEET_DIR/$file"
+}
+
+init_advice() {
+	cat <<ADVICE
+
+Keep safe:
+  $FLEET_DIR/root/key.pem
+      signs new CAs and nothing else. Move it to a medium that you keep offline, with a copy elsewhere;
+      the other commands do not need it.
+  $FLEET_DIR/device-ca/key.pem, $FLEET_DIR/server-ca/key.pem
+      who has them can make devices and servers that the fleet trusts. Back them up encrypted.
+Hand out:
+  $FLEET_DIR/ca.pem                  to devices: what they trust
+  $FLEET_DIR/device-ca-chain.pem     to the broker: its cafile
+ADVICE
+}

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# The registry in PostgreSQL, by psql. SQL comes through stdin; values are psql variables or rows of a COPY
+# and never part of the SQL; a password goes through the environment.
+
+DB_URL='' DB_PASSWORD=''
+
+# A password in the user part can be taken out (split_database_url); elsewhere it cannot.
+database_url_has_password() { # URL
+	[[ $1 == *password=* || $1 =~ ^postgres(ql)?://[^/@]*:[^/@]*@ ]]
+}
+
+# FIELDGATE_DATABASE_URL without its password to DB_URL, the password to DB_PASSWORD.
+split_database_url() {
+	local url=${FIELDGATE_DATABASE_URL:-} encoded
+	[[ -n $url ]] || usage_error "which database? Set FIELDGATE_DATABASE_URL or give --database URL"
+	[[ $url != *password=* ]] || usage_error "FIELDGATE_DATABASE_URL must not hold password=...:" \
+		"write postgresql://user:password@host/database, or use PGPASSWORD or ~/.pgpass"
+	DB_URL=$url DB_PASSWORD=''
+	if [[ $url =~ ^(postgres(ql)?://[^/@:]*):([^/@]*)(@.*)$ ]]; then
+		DB_URL=${BASH_REMATCH[1]}${BASH_REMATCH[4]}
+		encoded=${BASH_REMATCH[3]//\\/\\\\}
+		printf -v DB_PASSWORD %b "${encoded//%/\\x}"
+	fi
+}
+
+require_database() {
+	command -v psql >/dev/null || die "psql is not installed: apt install postgresql-client"
+	split_database_url
+}
+
+# Run the SQL on stdin, values as NAME=VALUE. The result is on stdout, the status psql's: 2 no connection,
+# 3 the SQL failed.
+run_psql() { # [-P OPTION=VALUE] [-OPTION] NAME=VALUE...
+	local arguments=()
+	while (($# > 0)); do
+		case $1 in
+		-P)
+			arguments+=(-P "$2")
+			shift
+			;;
+		-*) arguments+=("$1") ;;
+		*) arguments+=(-v "$1") ;;
+		esac
+		shift
+	done
+	if [[ -n $DB_PASSWORD ]]; then
+		local -x PGPASSWORD=$DB_PASSWORD
+	fi
+	{
+		printf "set statement_timeout = '60s'; set lock_timeout = '15s';\n"
+		cat
+	} | PGAPPNAME=fleet PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10} PGCLIENTENCODING=UTF8 \
+		psql -X -q -w -v ON_ERROR_STOP=1 "${arguments[@]}" -d "$DB_URL"
+}
+
+# The same; what fails ends the command with words that say what to do.
+query() { # as run_psql
+	local errors status=0
+	{ errors=$(run_psql "$@" 2>&1 >&3) || status=$?; } 3>&1
+	((status == 0)) || die "$(explain_database_error "$status" "$errors")"
+	[[ -z $errors ]] || warn "$errors"
+}
+
+# Rows as lines, columns separated by |.
+query_rows() { # NAME=VALUE...
+	query -At "$@"
+}
+
+explain_database_error() { # STATUS WORDS
+	case $2 in
+	*'fieldgate.'*'does not exist'* | *'schema "fieldgate" does not exist'*)
+		printf 'the database at %s has no registry: %s. Apply the migrations (sql/migrate)' "$DB_URL" "$2"
+		;;
+	*'permission denied'*)
+		printf 'no right to change the registry at %s: %s. Connect as fieldgate_owner' "$DB_URL" "$2"
+		;;
+	*)
+		if (($1 == 2)); then
+			printf 'no connection to the database at %s: %s. Is PostgreSQL running there?' "$DB_URL" "$2"
+			printf ' The address comes from --database or FIELDGATE_DATABASE_URL'
+		else
+			printf 'the database at %s refused: %s' "$DB_URL" "$2"
+		fi
+		;;
+	esac
+}
+
+# The state of a principal to PRINCIPAL_STATE; unknown ones are an error.
+require_principal() { # ID
+	PRINCIPAL_STATE=$(query_rows "id=$1" <<<"select state from fieldgate.principal where id = :'id';")
+	[[ -n $PRINCIPAL_STATE ]] || die "there is no '$1' in the registry at $DB_URL: fleet list shows who is"
+}
+
+set_principal_state() { # ID STATE
+	query_rows "id=$1" "state=$2" \
+		<<<"update fieldgate.principal set state = :'state' where id = :'id';"
+}

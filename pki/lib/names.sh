@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# What may be a name. Everything that becomes part of a path, a certificate or a row passes here first.
+
+# The alphabet is the one of the domain fieldgate.principal_id. '.' and '..' are in it, but no
+# directory can have these names.
+check_id() {
+	[[ $1 =~ ^[A-Za-z0-9_.:-]{1,64}$ ]] ||
+		usage_error "'${1//[^[:print:]]/?}' cannot be an id: 1 to 64 letters, digits and _ . : - are"
+	[[ $1 != . && $1 != .. ]] ||
+		usage_error "'$1' cannot be an id: its files could not have a directory of that name"
+}
+
+check_policy_name() {
+	[[ $1 =~ ^[A-Za-z0-9_.:-]{1,64}$ ]] ||
+		usage_error "'${1//[^[:print:]]/?}' cannot be a policy: 1 to 64 letters, digits and _ . : - are"
+}
+
+check_days() {
+	[[ $1 =~ ^[1-9][0-9]{0,4}$ ]] || usage_error "--days needs a number of days from 1 to 99999, not '$1'"
+}
+
+check_state() {
+	[[ $1 =~ ^(pending|active|suspended|revoked)$ ]] ||
+		usage_error "'$1' is no state: pending, active, suspended and revoked are"
+}
+
+# The SAN entry for a server's name: IP for what looks like an address, else DNS.
+server_san() {
+	local name=$1 octet='(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
+	local label='[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?'
+
+	if [[ $name =~ ^$octet(\.$octet){3}$ ]]; then
+		printf 'IP:%s' "$name"
+	elif [[ $name == *:* && $name =~ ^[0-9A-Fa-f:.]{2,45}$ ]]; then
+		printf 'IP:%s' "$name"
+	elif [[ ${#name} -le 253 && $name =~ ^($label\.)*$label$ && ! $name =~ (^|\.)[0-9]+$ ]]; then
+		printf 'DNS:%s' "$name"
+	else
+		usage_error "'${name//[^[:print:]]/?}' is neither a host name nor an address"
+	fi
+}
+
+# For an option with a value: need_value "$@"; value=$2; shift
+need_value() {
+	[[ $# -ge 2 && -n $2 ]] || usage_error "$1 needs a value"
+}
