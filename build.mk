@@ -38,8 +38,9 @@ PROGRAMS := $(B)/device-fw/demo/demo-device
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
-# added to its link command.
+# added to its link command. The other files there are helpers, linked to each.
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_HELPERS := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
 UNIT_TESTS := $(UNIT_SRC:%.c=$(B)/%)
 
 # Each tests/fuzz/fuzz_x.c holds one LLVMFuzzerTestOneInput; they are built with MODE=fuzz only.
@@ -56,8 +57,8 @@ $(LIB): $(CORE_OBJ)
 	@rm -f $@
 	$(call run,AR)ar rcs $@ $^
 
-$(UNIT_TESTS): $(B)/%: $(B)/%.o $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka -lm \
+$(UNIT_TESTS): $(B)/%: $(B)/%.o $(UNIT_HELPERS) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(UNIT_HELPERS) $(LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
 
 # The load generator of benches and fault tests.
