@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# The files that a stack writes into RUN_DIR for its parts and for scripts. All are written again at each
+# start. The values come from fieldgate-stack.
+# shellcheck disable=SC2154
+
+# The listener asks for certificates and for nothing else: whether one is registered, the plugin decides.
+write_mosquitto_conf() {
+	{
+		cat <<-END
+			# Written by bin/fieldgate-stack at each start; changes are lost.
+			plugin $plugin
+			plugin_opt_config $run_dir/fieldgate.conf
+
+			listener $mqtt_port
+			require_certificate true
+			allow_anonymous false
+			cafile $run_dir/pki/device-ca-chain.pem
+			certfile $run_dir/pki/servers/localhost/chain.pem
+			keyfile $run_dir/pki/servers/localhost/key.pem
+			tls_version tlsv1.2
+
+			# Sessions and messages that wait for a device survive a restart.
+			persistence true
+			persistence_location $run_dir/broker/
+			autosave_interval 60
+
+			log_dest stderr
+			log_timestamp false
+			log_type error
+			log_type warning
+			log_type notice
+			log_type information
+		END
+		if ((EUID == 0)); then
+			cat <<-END
+
+				# Started by root, Mosquitto would become the user mosquitto, who cannot read the private keys
+				# below this directory (mode 0600, root's). This is a development stack: it stays root.
+				user root
+			END
+		fi
+	} >"$run_dir/mosquitto.conf"
+}
+
+write_fieldgate_conf() {
+	cat >"$run_dir/fieldgate.conf" <<-END
+		# Written by bin/fieldgate-stack at each start; changes are lost. README.md lists the settings.
+		database.url = $(database_url fieldgate_ingest)
+		state.dir = $run_dir/state
+	END
+}
+
+single_quoted() { # TEXT
+	printf "'%s'" "${1//\'/\'\\\'\'}"
+}
+
+# What `make env` prints. It exists as long as the stack is ready: readers see all of it or none.
+write_env() {
+	local name
+	local -A value=(
+		[FIELDGATE_DATABASE_URL]=$(database_url fieldgate_owner)
+		[FIELDGATE_MQTT_PORT]=$mqtt_port
+		[FIELDGATE_COAP_PORT]=$coap_port
+		[FIELDGATE_CA]=$run_dir/pki/ca.pem
+		[FIELDGATE_CREDENTIALS]=$run_dir/pki/devices
+	)
+	for name in FIELDGATE_{DATABASE_URL,MQTT_PORT,COAP_PORT,CA,CREDENTIALS}; do
+		printf 'export %s=%s\n' "$name" "$(single_quoted "${value[$name]}")"
+	done >"$run_dir/env.new"
+	mv -- "$run_dir/env.new" "$run_dir/env"
+}
