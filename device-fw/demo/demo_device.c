@@ -277,6 +277,15 @@ static int usage(FILE *out)
 	return out == stdout ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* A whole number from 1 to max, or 0. */
+static int parse_number(const char *text, long max)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	return *end == '\0' && n >= 1 && n <= max ? (int)n : 0;
+}
+
 static int parse_options(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
@@ -297,7 +306,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 			o->host = optarg;
 			break;
 		case 'p':
-			o->port = atoi(optarg);
+			o->port = parse_number(optarg, 65535);
 			break;
 		case 'a':
 			o->ca = optarg;
@@ -309,7 +318,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 			o->key = optarg;
 			break;
 		case 'n':
-			o->count = atoi(optarg);
+			o->count = parse_number(optarg, 1000000);
 			break;
 		default:
 			return -1;

@@ -20,8 +20,8 @@ static uint64_t reference_hash(size_t len)
 {
 	unsigned char message[64];
 
-	for (unsigned char i = 0; i < sizeof(message); i++)
-		message[i] = i;
+	for (size_t i = 0; i < sizeof(message); i++)
+		message[i] = (unsigned char)i;
 	return hash_siphash(&reference_key, message, len);
 }
 
