@@ -6,6 +6,12 @@
  * beside this file explains what is written before what, and why a crash at each point neither
  * loses nor repeats.
  *
+ * In short: an append is one write at the end that is known, and the end moves only when it was
+ * complete. A torn or failed write leaves bytes that no checksum accepts. A segment's number is on
+ * stable storage before its first record, each open begins a higher one, and the newest is never
+ * deleted: so what the loss of power takes from the end is never replaced by later records behind a
+ * committed position. The store releases a segment only after its records are committed.
+ *
  * Threads: one thread appends at a time (callers with several serialise themselves), one thread
  * reads (journal_read, journal_release); journal_sync, journal_stats and journal_end: any. A thread
  * of the journal's own syncs in the background. Only one process may have a journal open: a lock
@@ -57,9 +63,9 @@ struct journal_record {
 #define JOURNAL_PAYLOAD_MAX (16 * 1024 * 1024)
 
 struct journal_options {
-	const char *dir; /* made with mode 0700 if missing; its parent must exist */
-	uint64_t max_bytes;
-	uint64_t segment_bytes;
+	const char *dir;	/* made with mode 0700 if missing; its parent must exist */
+	uint64_t max_bytes;	/* at least twice segment_bytes */
+	uint64_t segment_bytes; /* 4 KiB to 1 GiB; a larger record gets a segment of its own */
 	unsigned sync_interval_ms;
 };
 
@@ -74,8 +80,10 @@ struct journal_stats {
 };
 
 /*
- * Open or create. The torn tail of the newest segment is cut (logged). 0, or -errno with a message
- * in err: -EBUSY another process has it; -EBADMSG the directory holds something that is not ours.
+ * Open or create. The torn tail of the newest segment is cut (logged). On a full disk it opens all
+ * the same, so that the store can empty it, and appends fail until there is space. 0, or -errno
+ * with a message in err: -EBUSY another process has it; -EBADMSG the directory holds something that
+ * is not ours; -EINVAL an option makes no sense.
  */
 int journal_open(struct journal **out, const struct journal_options *o, char *err, size_t err_len);
 
@@ -87,9 +95,13 @@ const uint8_t *journal_id(const struct journal *j);
 
 /*
  * Append one record; when this returns 0 it survives the death of the process, and *end (if not
- * NULL) is the position behind it. Never blocks on more than one write to the page cache. -ENOBUFS:
- * the bound is reached, nothing was written; -EMSGSIZE: a field is too long; -ENOSPC, -EIO, ...:
- * the disk's refusal, nothing of it will ever be read. After an error the next append may succeed.
+ * NULL) is the position behind it. One write to the page cache; the next segment is made ahead by
+ * the journal's thread, and only when that did not come in time, or a sync has failed, the append
+ * makes one itself and waits for the disk. Allocates nothing per record.
+ *
+ * -ENOBUFS: the bound is reached, nothing was written; -EMSGSIZE: a field is too long, or the
+ * record larger than half the bound; -ENOSPC, -EIO, ...: the disk's refusal, nothing of it will
+ * ever be read. After an error the next append may succeed.
  */
 int journal_append(struct journal *j, const struct journal_record *r, struct journal_position *end);
 
@@ -99,14 +111,22 @@ int journal_append_reserved(struct journal *j, const struct journal_record *r,
 			    struct journal_position *end);
 
 /*
- * Return when everything before pos is on stable storage. Callers that wait at the same time share
- * one fdatasync. 0, or -EIO (or another -errno) when it could not be proven to be: then it must not
- * be acknowledged under durability `fsync`. A failed sync is never retried on the same segment: the
- * next append begins a new one.
+ * Return when the records that this process appended before pos are on stable storage. Callers that
+ * wait at the same time share one fdatasync. 0; or -EIO (or another -errno) when it could not be
+ * proven of pos's own segment: then nothing before pos in it may be acknowledged under durability
+ * `fsync`, unless an earlier call returned 0 for it; -EINVAL: pos is behind the end.
+ *
+ * A failed sync is never retried on the same segment: the next append begins a new one, which has a
+ * fate of its own. So 0 says nothing of records in an earlier segment whose sync has failed; those
+ * who asked for them were told. A caller that acknowledges several records after one call must
+ * therefore ask for the last record of each segment among them. Records already released count as
+ * safe.
  */
 int journal_sync(struct journal *j, struct journal_position pos);
 
-/* Everything before this position is on stable storage. Any thread; no waiting. */
+/* Every record before this position, of earlier runs too, is on stable storage or released. After a
+ * failed sync it stays where it was proven until the store has released what lies behind. No
+ * waiting. */
 struct journal_position journal_durable(const struct journal *j);
 
 /* Behind the last appended record. */
@@ -116,18 +136,22 @@ struct journal_position journal_end(const struct journal *j);
 
 /*
  * Begin to read at pos, usually the committed position. A position before the oldest record kept,
- * or in damaged or missing bytes, moves forward to the next record there is.
+ * inside a record, or in damaged or missing bytes, moves forward to the next record there is. One
+ * beyond the end can only come of a directory brought back from an old copy (logged): then
+ * everything appended since this open is new, and reading begins there.
  */
 void journal_seek(struct journal *j, struct journal_position pos);
 
 /*
  * The next record and the position behind it. 1: *r is filled, its pointers valid until the next
  * call; 0: nothing new yet; -errno: cannot read now (logged once), try later. Damaged records are
- * skipped, counted and logged, and never an endless loop.
+ * skipped, counted and logged once for each place, and never an endless loop.
  */
 int journal_read(struct journal *j, struct journal_record *r, struct journal_position *next);
 
-/* Everything before pos is stored elsewhere: segments wholly before it are deleted. */
+/* Everything before pos is stored elsewhere: segments wholly before it are deleted, but never the
+ * newest.
+ */
 void journal_release(struct journal *j, struct journal_position pos);
 
 /*
