@@ -100,15 +100,14 @@ create function retention_days_of(p_table text) returns integer
 	language plpgsql stable set search_path = fieldgate, pg_temp
 as $$
 begin
-	return setting_value(case p_table
-		when 'telemetry' then 'retention_days'
-		when 'dead_letter' then 'dead_letter_days'
-		when 'presence_event' then 'presence_days'
-		else p_table end);
-exception when sqlstate 'FG003' then
-	raise exception '% is not a partitioned table of Fieldgate', p_table
-		using errcode = 'undefined_table',
-		hint = 'There are telemetry, dead_letter and presence_event';
+	case p_table
+		when 'telemetry' then return setting_value('retention_days');
+		when 'dead_letter' then return setting_value('dead_letter_days');
+		when 'presence_event' then return setting_value('presence_days');
+		else raise exception '% is not a partitioned table of Fieldgate', p_table
+			using errcode = 'undefined_table',
+			hint = 'There are telemetry, dead_letter and presence_event';
+	end case;
 end
 $$;
 comment on function retention_days_of is 'For how many days a partitioned table keeps its rows; 0: for ever';
@@ -219,7 +218,7 @@ begin
 		select attname, format_type(atttypid, atttypmod) as type_name
 		from pg_attribute
 		where attrelid = 'telemetry'::regclass and attnum > 0 and not attisdropped
-			and attname not in ('ts_source', 'subtopic')
+			and attgenerated = '' and attname not in ('ts_source', 'subtopic')
 			and attname not in (select attname from pg_attribute
 				where attrelid = 'telemetry_latest'::regclass and not attisdropped)
 		order by attnum

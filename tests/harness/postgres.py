@@ -3,13 +3,17 @@
 migrated once and then only copied: a test that wants a database of its own has it in a fraction of a
 second. PG_BIN in the environment chooses the server's programs."""
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import psycopg2
@@ -140,6 +144,16 @@ class Postgres:
         finally:
             self.drop_database(name)
 
+    @contextlib.contextmanager
+    def empty_database(self):
+        """A new database without a schema: its name."""
+        name = f"t{os.getpid()}_{next(self._numbers)}"
+        self.query(f"create database {name}", role=SUPERUSER, dbname="postgres")
+        try:
+            yield name
+        finally:
+            self.drop_database(name)
+
     def _postmaster(self):
         try:
             return int((self.dir / "data" / "postmaster.pid").read_text().split("\n")[0])
@@ -163,6 +177,45 @@ class Postgres:
         for pid in pids:
             _signal(pid, signal.SIGSTOP)
         return pids
+
+
+class Database:
+    """One database of a cluster, so that a test need not name it again and again."""
+
+    def __init__(self, cluster, name):
+        self.cluster = cluster
+        self.name = name
+
+    def url(self, role=OWNER):
+        return self.cluster.url(role, self.name)
+
+    def connect(self, role=OWNER, **options):
+        return self.cluster.connect(role, self.name, **options)
+
+    def query(self, sql, parameters=None, role=OWNER):
+        return self.cluster.query(sql, parameters, role, self.name)
+
+    def value(self, sql, parameters=None, role=OWNER):
+        return self.cluster.value(sql, parameters, role, self.name)
+
+
+@functools.cache
+def shared():
+    """A running cluster for all tests of this process that only need databases of their own."""
+    directory = tempfile.mkdtemp(prefix="fieldgate_pg_")
+    os.chmod(directory, 0o711)
+    cluster = Postgres(pathlib.Path(directory) / "pg")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(cluster.stop, "immediate")
+    cluster.start()
+    return cluster
+
+
+@contextlib.contextmanager
+def fresh_database():
+    """A migrated database in the shared cluster, for the length of a `with` block."""
+    with shared().database() as name:
+        yield Database(shared(), name)
 
 
 def query(connection, sql, parameters=None):
