@@ -17,13 +17,11 @@ struct policy_entry {
 	struct policy policy;
 	struct policy_rule *rules; /* policy.rules, writable */
 	size_t rule_capacity;
-	uint32_t number; /* in the order of adding */
 };
 
 struct principal_entry {
 	struct principal principal;
 	size_t live_credentials; /* not revoked */
-	uint32_t number;
 };
 
 /* Open addressing, linear probing; half of the slots stay free. */
@@ -51,5 +49,14 @@ struct snapshot {
 	struct list policies, principals, credentials;
 	struct table policy_table, principal_table, credential_table;
 };
+
+/* snapshot.c */
+uint64_t snapshot_hash(const void *data, size_t len);
+uint64_t snapshot_hash_name(const char *name);
+uint64_t snapshot_hash_credential(enum credential_kind kind, const uint8_t *fingerprint);
+void *snapshot_table_get(const struct table *t, uint64_t hash,
+			 bool (*equal)(const void *item, const void *key), const void *key);
+struct policy_entry *snapshot_find_policy(const struct snapshot *s, const char *name);
+struct principal_entry *snapshot_find_principal(const struct snapshot *s, const char *id);
 
 #endif

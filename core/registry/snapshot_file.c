@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The copy of a snapshot on disk:
+ *
+ *     magic (8 bytes), format u32, registry_version u64, counts of policies, principals,
+ * credentials u32 each a policy:      name, count of its rules u32; each rule: deny u8, action u8,
+ * filter a principal:   id, kind u8, state u8, policy's name a credential:  kind u8, revoked u8,
+ * fingerprint (32 bytes), principal's id, has material u8, material's length u32, material CRC32C
+ * of all before, u32
+ *
+ * Numbers are little-endian; a text is its length as u16, its bytes and a NUL; kinds, states and
+ * actions are the numbers of the enums in snapshot.h and policy.h, so whoever changes those counts
+ * the format up. Reading trusts nothing: each length is held against the bytes that are left, and
+ * every entry goes through the same checks as a row of the database.
+ */
+#include "core/registry/snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/crc32c.h"
+#include "core/registry/snapshot_internal.h"
+
+#define MAGIC	      "FGREGSNP"
+#define MAGIC_LEN     8
+#define FORMAT	      1
+#define HEADER_LEN    (MAGIC_LEN + 4 + 8 + 3 * 4)
+#define CRC_LEN	      4
+#define FILE_MAX      ((size_t)1024 * 1024 * 1024)
+#define TEMPORARY     ".new"
+#define PATH_LEN      4096
+#define WRITER_BUFFER (64 * 1024)
+
+/* --- Writing --- */
+
+/* After an error it only counts bytes; the error is asked for once, at the end. */
+struct writer {
+	int fd;
+	int error;
+	uint32_t crc;
+	size_t used, written;
+	uint8_t buffer[WRITER_BUFFER];
+};
+
+static void flush(struct writer *w)
+{
+	for (size_t done = 0; done < w->used && !w->error;) {
+		ssize_t n = write(w->fd, w->buffer + done, w->used - done);
+
+		if (n < 0 && errno != EINTR)
+			w->error = -errno;
+		else if (n > 0)
+			done += (size_t)n;
+	}
+	w->written += w->used;
+	if (w->written > FILE_MAX && !w->error)
+		w->error = -EFBIG;
+	w->used = 0;
+}
+
+static void put_bytes(struct writer *w, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	if (len == 0)
+		return;
+	w->crc = crc32c(w->crc, data, len);
+	while (len > 0) {
+		size_t n = WRITER_BUFFER - w->used < len ? WRITER_BUFFER - w->used : len;
+
+		memcpy(w->buffer + w->used, p, n);
+		w->used += n;
+		p += n;
+		len -= n;
+		if (w->used == WRITER_BUFFER)
+			flush(w);
+	}
+}
+
+static void put_number(struct writer *w, uint64_t n, size_t len)
+{
+	uint8_t bytes[8];
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (uint8_t)(n >> 8 * i);
+	put_bytes(w, bytes, len);
+}
+
+static void put_text(struct writer *w, const char *text)
+{
+	size_t len = strlen(text); /* names and topic filters: at most 65535 */
+
+	put_number(w, len, 2);
+	put_bytes(w, text, len + 1);
+}
+
+static void put_policy(struct writer *w, const struct policy *p)
+{
+	put_text(w, p->name);
+	put_number(w, p->rule_count, 4);
+	for (size_t i = 0; i < p->rule_count; i++) {
+		put_number(w, p->rules[i].deny, 1);
+		put_number(w, p->rules[i].action, 1);
+		put_text(w, p->rules[i].filter);
+	}
+}
+
+static void put_principal(struct writer *w, const struct principal *p)
+{
+	put_text(w, p->id);
+	put_number(w, p->kind, 1);
+	put_number(w, p->state, 1);
+	put_text(w, p->policy->name);
+}
+
+static void put_credential(struct writer *w, const struct credential *c)
+{
+	put_number(w, c->kind, 1);
+	put_number(w, c->revoked, 1);
+	put_bytes(w, c->fingerprint, FINGERPRINT_LEN);
+	put_text(w, c->principal->id);
+	put_number(w, c->material != NULL, 1);
+	put_number(w, c->material_len, 4);
+	put_bytes(w, c->material, c->material_len);
+}
+
+static int write_snapshot(const struct snapshot *s, int fd)
+{
+	struct writer *w = malloc(sizeof(*w));
+	int rc;
+
+	if (!w)
+		return -ENOMEM;
+	*w = (struct writer){.fd = fd};
+	put_bytes(w, MAGIC, MAGIC_LEN);
+	put_number(w, FORMAT, 4);
+	put_number(w, (uint64_t)s->version, 8);
+	put_number(w, s->policies.count, 4);
+	put_number(w, s->principals.count, 4);
+	put_number(w, s->credentials.count, 4);
+	for (size_t i = 0; i < s->policies.count; i++)
+		put_policy(w, &((const struct policy_entry *)s->policies.items[i])->policy);
+	for (size_t i = 0; i < s->principals.count; i++)
+		put_principal(w,
+			      &((const struct principal_entry *)s->principals.items[i])->principal);
+	for (size_t i = 0; i < s->credentials.count; i++)
+		put_credential(w, s->credentials.items[i]);
+	put_number(w, w->crc, CRC_LEN);
+	flush(w);
+	rc = w->error;
+	free(w);
+	return rc;
+}
+
+static int sync_directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_LEN] = ".";
+	int fd, rc;
+
+	if (slash)
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + 1, path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
+int snapshot_save(const struct snapshot *s, const char *path)
+{
+	char temporary[PATH_LEN];
+	int n = snprintf(temporary, sizeof(temporary), "%s" TEMPORARY, path);
+	int fd, rc;
+
+	if (n < 0 || (size_t)n >= sizeof(temporary))
+		return -ENAMETOOLONG;
+	/* One may be left of a process that was killed. */
+	if (unlink(temporary) != 0 && errno != ENOENT)
+		return -errno;
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	rc = write_snapshot(s, fd);
+	if (rc == 0 && fsync(fd) != 0)
+		rc = -errno;
+	if (close(fd) != 0 && rc == 0)
+		rc = -errno;
+	if (rc == 0 && rename(temporary, path) != 0)
+		rc = -errno;
+	if (rc != 0) {
+		unlink(temporary);
+		return rc;
+	}
+	return sync_directory_of(path);
+}
+
+/* --- Reading --- */
+
+struct reader {
+	const uint8_t *at, *end;
+	struct snapshot_builder *builder;
+	const char *path;
+	char *err;
+	size_t err_len;
+};
+
+static int refuse(const struct reader *r, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int refuse(const struct reader *r, int code, const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	snprintf(r->err, r->err_len, "%s: %s", r->path, what);
+	return code;
+}
+
+static int damaged(const struct reader *r, const char *what)
+{
+	return refuse(r, -EBADMSG, "damaged: %s", what);
+}
+
+static const uint8_t *get_bytes(struct reader *r, size_t len)
+{
+	const uint8_t *p = r->at;
+
+	if (len > (size_t)(r->end - r->at))
+		return NULL;
+	r->at += len;
+	return p;
+}
+
+static bool get_number(struct reader *r, uint64_t *out, size_t len)
+{
+	const uint8_t *p = get_bytes(r, len);
+
+	*out = 0;
+	for (size_t i = 0; p && i < len; i++)
+		*out |= (uint64_t)p[i] << 8 * i;
+	return p != NULL;
+}
+
+/* A number of one byte, from 0 to max. */
+static bool get_small(struct reader *r, unsigned max, unsigned *out)
+{
+	uint64_t n;
+
+	if (!get_number(r, &n, 1) || n > max)
+		return false;
+	*out = (unsigned)n;
+	return true;
+}
+
+static const char *get_text(struct reader *r)
+{
+	uint64_t len;
+	const char *text;
+
+	if (!get_number(r, &len, 2))
+		return NULL;
+	text = (const char *)get_bytes(r, (size_t)len + 1);
+	return text && strnlen(text, (size_t)len + 1) == len ? text : NULL;
+}
+
+/* What the builder says of an entry. Whatever it refuses, we did not write. */
+static int added(const struct reader *r, int rc, const char *why)
+{
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	return refuse(r, -EBADMSG, "damaged: %s", why);
+}
+
+static int get_rule(struct reader *r, const char *policy)
+{
+	unsigned deny, action;
+	const char *filter;
+	char why[256];
+
+	if (!get_small(r, 1, &deny) || !get_small(r, POLICY_RECEIVE, &action) ||
+	    !(filter = get_text(r)))
+		return damaged(r, "a rule cannot be read");
+	return added(r,
+		     snapshot_add_policy_rule(r->builder, policy, deny, (enum policy_action)action,
+					      filter, why, sizeof(why)),
+		     why);
+}
+
+static int get_policy(struct reader *r)
+{
+	const char *name = get_text(r);
+	uint64_t rules;
+	char why[256];
+	int rc;
+
+	if (!name || !get_number(r, &rules, 4))
+		return damaged(r, "a policy cannot be read");
+	rc = added(r, snapshot_add_policy(r->builder, name, why, sizeof(why)), why);
+	for (uint64_t i = 0; i < rules && rc == 0; i++)
+		rc = get_rule(r, name);
+	return rc;
+}
+
+static int get_principal(struct reader *r)
+{
+	const char *id, *policy;
+	unsigned kind, state;
+	char why[256];
+
+	if (!(id = get_text(r)) || !get_small(r, PRINCIPAL_SERVICE, &kind) ||
+	    !get_small(r, PRINCIPAL_REVOKED, &state) || !(policy = get_text(r)))
+		return damaged(r, "a principal cannot be read");
+	return added(r,
+		     snapshot_add_principal(r->builder, id, (enum principal_kind)kind,
+					    (enum principal_state)state, policy, why, sizeof(why)),
+		     why);
+}
+
+static int get_credential(struct reader *r)
+{
+	const uint8_t *fingerprint, *material;
+	unsigned kind, revoked, has_material;
+	const char *principal;
+	uint64_t len;
+	char why[256];
+
+	if (!get_small(r, CREDENTIAL_TOKEN, &kind) || !get_small(r, 1, &revoked) ||
+	    !(fingerprint = get_bytes(r, FINGERPRINT_LEN)) || !(principal = get_text(r)) ||
+	    !get_small(r, 1, &has_material) || !get_number(r, &len, 4) ||
+	    !(material = get_bytes(r, (size_t)len)) || (len > 0 && !has_material))
+		return damaged(r, "a credential cannot be read");
+	return added(r,
+		     snapshot_add_credential(r->builder, (enum credential_kind)kind, fingerprint,
+					     principal, revoked, has_material ? material : NULL,
+					     (size_t)len, why, sizeof(why)),
+		     why);
+}
+
+static int get_all(struct reader *r, uint64_t count, int (*get)(struct reader *r))
+{
+	int rc = 0;
+
+	for (uint64_t i = 0; i < count && rc == 0; i++)
+		rc = get(r);
+	return rc;
+}
+
+/* The file is whole and ours when this returns 0; r->end is then before the checksum. */
+static int check_envelope(struct reader *r)
+{
+	struct reader tail = *r;
+	const uint8_t *magic;
+	uint64_t format, crc;
+
+	if ((size_t)(r->end - r->at) < HEADER_LEN + CRC_LEN)
+		return damaged(r, "too short");
+	r->end -= CRC_LEN;
+	tail.at = r->end;
+	get_number(&tail, &crc, CRC_LEN);
+	magic = get_bytes(r, MAGIC_LEN);
+	get_number(r, &format, 4);
+	if (memcmp(magic, MAGIC, MAGIC_LEN) != 0)
+		return refuse(r, -EBADMSG, "not a copy of the registry");
+	if (crc32c(0, magic, (size_t)(r->end - magic)) != crc)
+		return damaged(r, "the checksum is wrong");
+	if (format != FORMAT)
+		return refuse(r, -EBADMSG, "has format %llu, this release reads %d",
+			      (unsigned long long)format, FORMAT);
+	return 0;
+}
+
+static int parse(struct reader *r, const struct snapshot **out)
+{
+	uint64_t version, policies, principals, credentials;
+	int rc = check_envelope(r);
+
+	if (rc != 0)
+		return rc;
+	get_number(r, &version, 8);
+	get_number(r, &policies, 4);
+	get_number(r, &principals, 4);
+	get_number(r, &credentials, 4);
+	rc = get_all(r, policies, get_policy);
+	if (rc == 0)
+		rc = get_all(r, principals, get_principal);
+	if (rc == 0)
+		rc = get_all(r, credentials, get_credential);
+	if (rc == 0 && r->at != r->end)
+		rc = damaged(r, "bytes behind the end");
+	if (rc != 0)
+		return rc;
+	*out = snapshot_build(r->builder, (int64_t)version);
+	r->builder = NULL;
+	return *out ? 0 : -ENOMEM;
+}
+
+/* All of the file, which is allocated as large as it is and no larger. */
+static int read_file(const struct reader *r, int fd, uint8_t **data, size_t *len)
+{
+	struct stat st;
+	size_t done = 0;
+
+	*data = NULL;
+	*len = 0;
+	if (fstat(fd, &st) != 0)
+		return refuse(r, -errno, "%s", strerror(errno));
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size > FILE_MAX)
+		return refuse(r, -EBADMSG,
+			      "not a copy of the registry: no file, empty or too large");
+	*len = (size_t)st.st_size;
+	*data = malloc(*len);
+	if (!*data)
+		return refuse(r, -ENOMEM, "out of memory");
+	while (done < *len) {
+		ssize_t n = read(fd, *data + done, *len - done);
+
+		if (n == 0)
+			return damaged(r, "it became shorter");
+		if (n < 0 && errno != EINTR)
+			return refuse(r, -errno, "%s", strerror(errno));
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return 0;
+}
+
+int snapshot_load(const struct snapshot **out, const char *path, char *err, size_t err_len)
+{
+	struct reader r = {.path = path, .err = err, .err_len = err_len};
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	uint8_t *data;
+	size_t len = 0;
+	int rc;
+
+	*out = NULL;
+	if (fd < 0)
+		return refuse(&r, -errno, "%s", strerror(errno));
+	rc = read_file(&r, fd, &data, &len);
+	close(fd);
+	if (rc != 0)
+		goto out;
+	r.at = data;
+	r.end = data + len;
+	r.builder = snapshot_builder_new();
+	rc = r.builder ? parse(&r, out) : -ENOMEM;
+	if (rc == -ENOMEM)
+		refuse(&r, rc, "out of memory");
+	snapshot_builder_free(r.builder);
+out:
+	free(data);
+	return rc;
+}
