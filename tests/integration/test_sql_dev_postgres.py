@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bin/dev-postgres: as root and as an ordinary user, in awkward places, twice, on a taken port."""
+
+import os
+import pathlib
+import pwd
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+
+import psycopg2
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness.postgres import DEV_POSTGRES, MIGRATE, Postgres, free_port  # noqa: E402
+
+
+def dev_postgres(*arguments, check=True, **options):
+    return subprocess.run(
+        [DEV_POSTGRES, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=check,
+        **options,
+    )
+
+
+@pytest.fixture
+def place():
+    """A directory that everybody may pass."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="dev_pg_"))
+    path.chmod(0o755)
+    yield path
+    for data in path.glob("**/data"):
+        dev_postgres("stop", data.parent, "immediate", check=False)
+    shutil.rmtree(path)
+
+
+def test_its_settings_are_safe_and_its_text_utf8(place):
+    with Postgres(place / "pg") as pg:
+        settings = dict(
+            pg.query(
+                """select name, setting from pg_settings where name in ('fsync', 'full_page_writes',
+                'synchronous_commit', 'data_checksums', 'server_encoding', 'lc_collate', 'listen_addresses',
+                'password_encryption')"""
+            )
+        )
+        settings.pop("lc_collate", None)  # a property of the database since PostgreSQL 16
+        assert settings == {
+            "fsync": "on",
+            "full_page_writes": "on",
+            "synchronous_commit": "on",
+            "data_checksums": "on",
+            "server_encoding": "UTF8",
+            "listen_addresses": "127.0.0.1",
+            "password_encryption": "scram-sha-256",
+        }
+        assert pg.value("select datcollate from pg_database where datname = 'fieldgate'") == "C"
+
+
+def test_nobody_connects_without_a_password(place):
+    with Postgres(place / "pg") as pg:
+        for role in "postgres", "fieldgate_owner", "fieldgate_ingest", "fieldgate_reader":
+            pg.query("select 1", role=role)
+            with pytest.raises(psycopg2.OperationalError, match="password"):
+                psycopg2.connect(host="127.0.0.1", port=pg.port, user=role, dbname="fieldgate", passfile="/dev/null")
+
+
+def test_passwords_are_in_a_file_of_the_callers_only(place):
+    pg = Postgres(place / "pg")
+    mode = os.stat(pg.dir / "passfile")
+    assert stat.S_IMODE(mode.st_mode) == 0o600
+    assert mode.st_uid == os.getuid()
+    lines = (pg.dir / "passfile").read_text().splitlines()
+    passwords = [line.rpartition(":")[2] for line in lines]
+    assert len(set(passwords)) == 4 and min(map(len, passwords)) == 48
+    kept = [p for p in pg.dir.rglob("*") if p.is_file() and p.name != "passfile"]
+    for password in passwords:
+        assert not [p for p in kept if password.encode() in p.read_bytes()]
+
+
+def test_init_twice_keeps_everything(place):
+    pg = Postgres(place / "pg")
+    before = (pg.dir / "passfile").read_text()
+    with pg:
+        pg.query("insert into device (id) values ('x')")
+        dev_postgres("init", pg.dir, pg.port)
+    dev_postgres("init", pg.dir, pg.port)
+    assert (pg.dir / "passfile").read_text() == before
+    with pg:
+        assert pg.query("select id from device") == [("x",)]
+
+
+def test_init_completes_what_was_cut_short(place):
+    pg = Postgres(place / "pg")
+    passwords = (pg.dir / "passfile").read_text().splitlines(keepends=True)
+    (pg.dir / "passfile").write_text("".join(passwords[:2]))
+    dev_postgres("init", pg.dir, pg.port)
+    with pg:
+        assert pg.value("select 1", role="fieldgate_reader") == 1
+    shutil.rmtree(pg.dir / "data")
+    (pg.dir / "data").mkdir()
+    dev_postgres("init", pg.dir, pg.port)
+    with pg:
+        assert pg.query("select * from device") == []
+
+
+def test_init_moves_it_to_another_port(place):
+    pg = Postgres(place / "pg")
+    pg = Postgres(place / "pg", free_port())
+    with pg:
+        assert pg.value("show port") == str(pg.port)
+
+
+def test_start_and_stop_twice_do_no_harm(place):
+    pg = Postgres(place / "pg")
+    assert dev_postgres("status", pg.dir, check=False).returncode == 3
+    pg.stop()
+    pg.start()
+    pg.start()
+    assert dev_postgres("status", pg.dir).stdout == f"running on 127.0.0.1:{pg.port}\n"
+    pg.stop("immediate")
+    pg.stop("immediate")
+    assert not pg.running()
+
+
+def test_url_names_role_and_database(place):
+    pg = Postgres(place / "pg")
+    start = f"127.0.0.1:{pg.port}"
+    end = f"passfile={pg.dir}/passfile\n"
+    assert dev_postgres("url", pg.dir).stdout == f"postgresql://fieldgate_owner@{start}/fieldgate?{end}"
+    assert dev_postgres("url", pg.dir, "postgres", "x").stdout == f"postgresql://postgres@{start}/x?{end}"
+
+
+def test_it_starts_again_after_a_kill(place):
+    with Postgres(place / "pg") as pg:
+        pg.query("insert into device (id) values ('x')")
+        pg.kill()
+        assert not pg.running()
+        pg.start()
+        assert pg.query("select id from device") == [("x",)]
+
+
+def test_a_taken_port_is_one_clear_message(place):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = dev_postgres("init", place / "pg", port, check=False)
+        assert result.returncode != 0
+        assert result.stderr.splitlines() == [
+            f"dev-postgres: port {port} is in use by another program; stop that, or choose another port"
+        ]
+
+
+def test_a_directory_with_a_long_and_odd_name(place):
+    directory = place / ("long " * 20) / "it's 100% ü?&#"
+    with Postgres(directory) as pg:
+        url = dev_postgres("url", pg.dir).stdout.strip()
+        text = subprocess.check_output(["psql", "-XAtd", url, "-c", "select 'works'"], text=True)
+        assert text == "works\n"
+        assert subprocess.run([MIGRATE, "--database", url]).returncode == 0
+
+
+def test_below_a_directory_that_the_server_user_may_not_pass(place):
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    with Postgres(closed / "run" / "pg") as pg:
+        assert pg.value("select 1") == 1
+        pg.kill()
+        pg.start()
+        assert pg.value("select 1") == 1
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_as_an_ordinary_user(place):
+    nobody = pwd.getpwnam("nobody")
+    home = place / "home"
+    home.mkdir()
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    code = place / "code"
+    for path in "bin/dev-postgres", "sql":
+        source = DEV_POSTGRES.parents[1] / path
+        target = code / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+
+    def run(*arguments):
+        command = ["runuser", "-u", "nobody", "--", code / "bin" / "dev-postgres", *map(str, arguments)]
+        return subprocess.check_output(command, text=True, cwd="/")
+
+    run("init", home / "pg", free_port())
+    run("start", home / "pg")
+    try:
+        assert (home / "pg" / "data").stat().st_uid == nobody.pw_uid
+        url = run("url", home / "pg", "fieldgate_reader").strip()
+        command = ["runuser", "-u", "nobody", "--", "psql", "-XAtd", url, "-c", "select count(*) from telemetry"]
+        assert subprocess.check_output(command, text=True, cwd="/") == "0\n"
+    finally:
+        run("stop", home / "pg")
+
+
+@pytest.mark.parametrize("arguments", [[], ["init"], ["init", "/x"], ["init", "/x", "0"], ["fly", "/x"], ["start", "/x"]])
+def test_wrong_arguments_are_refused(arguments):
+    result = dev_postgres(*arguments, check=False)
+    assert result.returncode != 0 and result.stderr
+
+
+def test_help():
+    assert "Usage" in dev_postgres("--help").stdout
