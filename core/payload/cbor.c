@@ -13,8 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <cbor.h>
-
+#include "core/payload/cbor_token.h"
 #include "core/payload/key_map.h"
 #include "core/payload/text.h"
 
@@ -22,37 +21,6 @@
 #define TAG_DATE_TIME 0 /* RFC 8949 section 3.4.1: text */
 #define TAG_EPOCH     1 /* section 3.4.2: a number */
 #define LABEL_TEXT    24
-
-enum token_type {
-	TOKEN_INTEGER,
-	TOKEN_NUMBER,
-	TOKEN_TEXT,
-	TOKEN_TEXT_START,
-	TOKEN_BYTES,
-	TOKEN_BYTES_START,
-	TOKEN_ARRAY,
-	TOKEN_ARRAY_START,
-	TOKEN_MAP,
-	TOKEN_MAP_START,
-	TOKEN_TAG,
-	TOKEN_BOOL,
-	TOKEN_NULL,
-	TOKEN_BREAK,
-};
-
-struct token {
-	enum token_type type;
-	union {
-		int64_t integer;
-		double number;
-		uint64_t count; /* items announced, or the tag */
-		bool boolean;
-		struct {
-			const char *data;
-			size_t len;
-		} text;
-	} u;
-};
 
 struct cbor {
 	struct arena *arena;
@@ -65,202 +33,23 @@ struct cbor {
 	size_t reason_len;
 };
 
-static void on_uint(struct token *t, uint64_t n)
-{
-	if (n <= INT64_MAX) {
-		t->type = TOKEN_INTEGER;
-		t->u.integer = (int64_t)n;
-	} else {
-		t->type = TOKEN_NUMBER;
-		t->u.number = (double)n;
-	}
-}
-
-static void on_negint(struct token *t, uint64_t n)
-{
-	if (n <= INT64_MAX) {
-		t->type = TOKEN_INTEGER;
-		t->u.integer = -1 - (int64_t)n;
-	} else {
-		t->type = TOKEN_NUMBER;
-		t->u.number = -1.0 - (double)n;
-	}
-}
-
-static void on_uint8(void *t, uint8_t n)
-{
-	on_uint(t, n);
-}
-
-static void on_uint16(void *t, uint16_t n)
-{
-	on_uint(t, n);
-}
-
-static void on_uint32(void *t, uint32_t n)
-{
-	on_uint(t, n);
-}
-
-static void on_uint64(void *t, uint64_t n)
-{
-	on_uint(t, n);
-}
-
-static void on_negint8(void *t, uint8_t n)
-{
-	on_negint(t, n);
-}
-
-static void on_negint16(void *t, uint16_t n)
-{
-	on_negint(t, n);
-}
-
-static void on_negint32(void *t, uint32_t n)
-{
-	on_negint(t, n);
-}
-
-static void on_negint64(void *t, uint64_t n)
-{
-	on_negint(t, n);
-}
-
-static void on_string(struct token *t, enum token_type type, cbor_data data, size_t len)
-{
-	t->type = type;
-	t->u.text.data = (const char *)data;
-	t->u.text.len = len;
-}
-
-static void on_bytes(void *t, cbor_data data, size_t len)
-{
-	on_string(t, TOKEN_BYTES, data, len);
-}
-
-static void on_text(void *t, cbor_data data, size_t len)
-{
-	on_string(t, TOKEN_TEXT, data, len);
-}
-
-static void on_count(struct token *t, enum token_type type, uint64_t count)
-{
-	t->type = type;
-	t->u.count = count;
-}
-
-static void on_array(void *t, size_t count)
-{
-	on_count(t, TOKEN_ARRAY, count);
-}
-
-static void on_map(void *t, size_t count)
-{
-	on_count(t, TOKEN_MAP, count);
-}
-
-static void on_tag(void *t, uint64_t tag)
-{
-	on_count(t, TOKEN_TAG, tag);
-}
-
-static void on_double(void *arg, double x)
-{
-	struct token *t = arg;
-
-	t->type = TOKEN_NUMBER;
-	t->u.number = x;
-}
-
-static void on_float(void *t, float x)
-{
-	on_double(t, (double)x);
-}
-
-static void on_bool(void *arg, bool b)
-{
-	struct token *t = arg;
-
-	t->type = TOKEN_BOOL;
-	t->u.boolean = b;
-}
-
-static void on_null(void *t)
-{
-	((struct token *)t)->type = TOKEN_NULL;
-}
-
-static void on_text_start(void *t)
-{
-	((struct token *)t)->type = TOKEN_TEXT_START;
-}
-
-static void on_bytes_start(void *t)
-{
-	((struct token *)t)->type = TOKEN_BYTES_START;
-}
-
-static void on_array_start(void *t)
-{
-	((struct token *)t)->type = TOKEN_ARRAY_START;
-}
-
-static void on_map_start(void *t)
-{
-	((struct token *)t)->type = TOKEN_MAP_START;
-}
-
-static void on_break(void *t)
-{
-	((struct token *)t)->type = TOKEN_BREAK;
-}
-
-static const struct cbor_callbacks callbacks = {
-	.uint8 = on_uint8,
-	.uint16 = on_uint16,
-	.uint32 = on_uint32,
-	.uint64 = on_uint64,
-	.negint8 = on_negint8,
-	.negint16 = on_negint16,
-	.negint32 = on_negint32,
-	.negint64 = on_negint64,
-	.byte_string_start = on_bytes_start,
-	.byte_string = on_bytes,
-	.string = on_text,
-	.string_start = on_text_start,
-	.indef_array_start = on_array_start,
-	.array_start = on_array,
-	.indef_map_start = on_map_start,
-	.map_start = on_map,
-	.tag = on_tag,
-	.float2 = on_float,
-	.float4 = on_float,
-	.float8 = on_double,
-	.undefined = on_null,
-	.null = on_null,
-	.boolean = on_bool,
-	.indef_break = on_break,
-};
-
 static int fail(struct cbor *c, int error, const char *what)
 {
 	return text_reason(c->reason, c->reason_len, error, "CBOR: byte %zu: %s", c->at, what);
 }
 
-static int next_token(struct cbor *c, struct token *t)
+static int next_token(struct cbor *c, struct cbor_token *t)
 {
-	struct cbor_decoder_result r;
+	size_t read;
+	int rc;
 
 	c->at = c->pos;
-	if (c->pos == c->len)
+	rc = cbor_token_read(c->data + c->pos, c->len - c->pos, t, &read);
+	if (rc == -ENODATA)
 		return fail(c, -EBADMSG, "the message ends within an item");
-	r = cbor_stream_decode(c->data + c->pos, c->len - c->pos, &callbacks, t);
-	if (r.status == CBOR_DECODER_NEDATA)
-		return fail(c, -EBADMSG, "the message ends within an item");
-	if (r.status != CBOR_DECODER_FINISHED)
+	if (rc)
 		return fail(c, -EBADMSG, "not well-formed: reserved or unassigned head");
-	c->pos += r.read;
+	c->pos += read;
 	return 0;
 }
 
@@ -273,10 +62,10 @@ static int check_text(struct cbor *c, const char *s, size_t len)
 
 /* A string of indefinite length is a row of definite ones; the first pass measures, the second
  * copies. */
-static int join_chunks(struct cbor *c, enum token_type type, struct token *out)
+static int join_chunks(struct cbor *c, enum cbor_token_type type, struct cbor_token *out)
 {
 	size_t begin = c->pos, at = c->at, total = 0;
-	struct token t;
+	struct cbor_token t;
 	char *text;
 	int rc;
 
@@ -284,11 +73,11 @@ static int join_chunks(struct cbor *c, enum token_type type, struct token *out)
 		rc = next_token(c, &t);
 		if (rc)
 			return rc;
-		if (t.type == TOKEN_BREAK)
+		if (t.type == CBOR_TOKEN_BREAK)
 			break;
 		if (t.type != type)
 			return fail(c, -EBADMSG, "a string has a chunk of another type");
-		rc = type == TOKEN_TEXT ? check_text(c, t.u.text.data, t.u.text.len) : 0;
+		rc = type == CBOR_TOKEN_TEXT ? check_text(c, t.u.text.data, t.u.text.len) : 0;
 		if (rc)
 			return rc;
 		total += t.u.text.len;
@@ -297,28 +86,28 @@ static int join_chunks(struct cbor *c, enum token_type type, struct token *out)
 	text = arena_alloc(c->arena, total);
 	if (!text)
 		return fail(c, -ENOMEM, "out of memory");
-	*out = (struct token){.type = type, .u.text = {.data = text, .len = total}};
+	*out = (struct cbor_token){.type = type, .u.text = {.data = text, .len = total}};
 	for (c->pos = begin; next_token(c, &t) == 0 && t.type == type; text += t.u.text.len)
 		memcpy(text, t.u.text.data, t.u.text.len);
 	return 0;
 }
 
 /* t is the first token of a string; afterwards it is a whole one, checked. */
-static int read_string(struct cbor *c, struct token *t)
+static int read_string(struct cbor *c, struct cbor_token *t)
 {
-	if (t->type == TOKEN_TEXT_START)
-		return join_chunks(c, TOKEN_TEXT, t);
-	if (t->type == TOKEN_BYTES_START)
-		return join_chunks(c, TOKEN_BYTES, t);
-	return t->type == TOKEN_TEXT ? check_text(c, t->u.text.data, t->u.text.len) : 0;
+	if (t->type == CBOR_TOKEN_TEXT_START)
+		return join_chunks(c, CBOR_TOKEN_TEXT, t);
+	if (t->type == CBOR_TOKEN_BYTES_START)
+		return join_chunks(c, CBOR_TOKEN_BYTES, t);
+	return t->type == CBOR_TOKEN_TEXT ? check_text(c, t->u.text.data, t->u.text.len) : 0;
 }
 
 /* Take tags away from before an item; *t is then the item's first token. */
-static int skip_tags(struct cbor *c, struct token *t)
+static int skip_tags(struct cbor *c, struct cbor_token *t)
 {
 	bool date_time = false, epoch = false;
 
-	while (t->type == TOKEN_TAG) {
+	while (t->type == CBOR_TOKEN_TAG) {
 		int rc;
 
 		date_time |= t->u.count == TAG_DATE_TIME;
@@ -327,25 +116,25 @@ static int skip_tags(struct cbor *c, struct token *t)
 		if (rc)
 			return rc;
 	}
-	if (date_time && t->type != TOKEN_TEXT && t->type != TOKEN_TEXT_START)
+	if (date_time && t->type != CBOR_TOKEN_TEXT && t->type != CBOR_TOKEN_TEXT_START)
 		return fail(c, -EBADMSG, "tag 0 marks something that is not text");
-	if (epoch && t->type != TOKEN_INTEGER && t->type != TOKEN_NUMBER)
+	if (epoch && t->type != CBOR_TOKEN_INTEGER && t->type != CBOR_TOKEN_NUMBER)
 		return fail(c, -EBADMSG, "tag 1 marks something that is not a number");
 	return 0;
 }
 
-static int read_key(struct cbor *c, struct token *t, struct member *m)
+static int read_key(struct cbor *c, struct cbor_token *t, struct member *m)
 {
 	int rc = skip_tags(c, t);
 
 	if (rc)
 		return rc;
-	if (t->type == TOKEN_INTEGER) {
+	if (t->type == CBOR_TOKEN_INTEGER) {
 		m->is_label = true;
 		m->label = t->u.integer;
 		return 0;
 	}
-	if (t->type != TOKEN_TEXT && t->type != TOKEN_TEXT_START)
+	if (t->type != CBOR_TOKEN_TEXT && t->type != CBOR_TOKEN_TEXT_START)
 		return fail(c, -EBADMSG, "a map's key is neither text nor an integer");
 	rc = read_string(c, t);
 	m->is_label = false;
@@ -433,10 +222,10 @@ static int too_many(struct cbor *c, uint64_t count)
  * Room for the items of a container; *capacity is 0 at first. A definite length is claimed at once,
  * but only as many items as the bytes that are left could be.
  */
-static int make_room(struct cbor *c, const struct token *head, size_t count, size_t item_size,
+static int make_room(struct cbor *c, const struct cbor_token *head, size_t count, size_t item_size,
 		     size_t *capacity, void **items)
 {
-	bool definite = head->type == TOKEN_ARRAY || head->type == TOKEN_MAP;
+	bool definite = head->type == CBOR_TOKEN_ARRAY || head->type == CBOR_TOKEN_MAP;
 	size_t more = definite ? (size_t)head->u.count : *capacity ? *capacity * 2 : FIRST_ITEMS;
 	void *room;
 
@@ -456,15 +245,15 @@ static int make_room(struct cbor *c, const struct token *head, size_t count, siz
 	return 0;
 }
 
-static int check_head(struct cbor *c, const struct token *head, unsigned depth)
+static int check_head(struct cbor *c, const struct cbor_token *head, unsigned depth)
 {
 	if (depth > c->limits->max_depth)
 		return text_reason(c->reason, c->reason_len, -EMSGSIZE,
 				   "CBOR: byte %zu: nested deeper than %u", c->at,
 				   c->limits->max_depth);
-	if (head->type != TOKEN_ARRAY && head->type != TOKEN_MAP)
+	if (head->type != CBOR_TOKEN_ARRAY && head->type != CBOR_TOKEN_MAP)
 		return 0;
-	if (head->u.count > (c->len - c->pos) / (head->type == TOKEN_MAP ? 2 : 1))
+	if (head->u.count > (c->len - c->pos) / (head->type == CBOR_TOKEN_MAP ? 2 : 1))
 		return fail(c, -EBADMSG, "the message ends within an item");
 	if (head->u.count > c->limits->max_readings)
 		return too_many(c, head->u.count);
@@ -472,31 +261,33 @@ static int check_head(struct cbor *c, const struct token *head, unsigned depth)
 }
 
 /* Is there another item in the container? Then *t is its first token. */
-static int next_item(struct cbor *c, const struct token *head, size_t count, struct token *t,
-		     bool *more)
+static int next_item(struct cbor *c, const struct cbor_token *head, size_t count,
+		     struct cbor_token *t, bool *more)
 {
 	int rc;
 
 	*more = false;
-	if ((head->type == TOKEN_ARRAY || head->type == TOKEN_MAP) && count == head->u.count)
+	if ((head->type == CBOR_TOKEN_ARRAY || head->type == CBOR_TOKEN_MAP) &&
+	    count == head->u.count)
 		return 0;
 	rc = next_token(c, t);
 	if (rc)
 		return rc;
 	*more = true;
-	if (t->type == TOKEN_BREAK &&
-	    (head->type == TOKEN_ARRAY_START || head->type == TOKEN_MAP_START))
+	if (t->type == CBOR_TOKEN_BREAK &&
+	    (head->type == CBOR_TOKEN_ARRAY_START || head->type == CBOR_TOKEN_MAP_START))
 		*more = false;
 	return 0;
 }
 
-static int read_value(struct cbor *c, struct token *t, unsigned depth, struct value *out);
+static int read_value(struct cbor *c, struct cbor_token *t, unsigned depth, struct value *out);
 
-static int read_array(struct cbor *c, const struct token *head, unsigned depth, struct value *out)
+static int read_array(struct cbor *c, const struct cbor_token *head, unsigned depth,
+		      struct value *out)
 {
 	size_t count = 0, capacity = 0;
 	void *items = NULL;
-	struct token t;
+	struct cbor_token t;
 	bool more;
 	int rc = check_head(c, head, depth);
 
@@ -516,7 +307,7 @@ static int read_array(struct cbor *c, const struct token *head, unsigned depth, 
 	return rc;
 }
 
-static int read_member(struct cbor *c, struct token *t, unsigned depth, struct member *m)
+static int read_member(struct cbor *c, struct cbor_token *t, unsigned depth, struct member *m)
 {
 	int rc = read_key(c, t, m);
 
@@ -528,11 +319,12 @@ static int read_member(struct cbor *c, struct token *t, unsigned depth, struct m
 	return read_value(c, t, depth, &m->value);
 }
 
-static int read_map(struct cbor *c, const struct token *head, unsigned depth, struct value *out)
+static int read_map(struct cbor *c, const struct cbor_token *head, unsigned depth,
+		    struct value *out)
 {
 	size_t count = 0, capacity = 0;
 	void *members = NULL;
-	struct token t;
+	struct cbor_token t;
 	bool more;
 	int rc = check_head(c, head, depth);
 
@@ -552,52 +344,52 @@ static int read_map(struct cbor *c, const struct token *head, unsigned depth, st
 	return rc ? rc : check_keys(c, members, count);
 }
 
-static int read_text(struct cbor *c, struct token *t, struct value *out)
+static int read_text(struct cbor *c, struct cbor_token *t, struct value *out)
 {
 	int rc = read_string(c, t);
 
-	out->type = t->type == TOKEN_TEXT ? VALUE_TEXT : VALUE_BYTES;
+	out->type = t->type == CBOR_TOKEN_TEXT ? VALUE_TEXT : VALUE_BYTES;
 	out->u.text.data = t->u.text.data;
 	out->u.text.len = t->u.text.len;
 	return rc;
 }
 
 /* t: the value's first token. depth: of the container that holds it. */
-static int read_value(struct cbor *c, struct token *t, unsigned depth, struct value *out)
+static int read_value(struct cbor *c, struct cbor_token *t, unsigned depth, struct value *out)
 {
 	int rc = skip_tags(c, t);
 
 	if (rc)
 		return rc;
 	switch (t->type) {
-	case TOKEN_INTEGER:
+	case CBOR_TOKEN_INTEGER:
 		out->type = VALUE_INTEGER;
 		out->u.integer = t->u.integer;
 		return 0;
-	case TOKEN_NUMBER:
+	case CBOR_TOKEN_NUMBER:
 		out->type = isfinite(t->u.number) ? VALUE_NUMBER : VALUE_NULL;
 		out->u.number = t->u.number;
 		return 0;
-	case TOKEN_BOOL:
+	case CBOR_TOKEN_BOOL:
 		out->type = VALUE_BOOL;
 		out->u.boolean = t->u.boolean;
 		return 0;
-	case TOKEN_NULL:
+	case CBOR_TOKEN_NULL:
 		out->type = VALUE_NULL;
 		return 0;
-	case TOKEN_TEXT:
-	case TOKEN_TEXT_START:
-	case TOKEN_BYTES:
-	case TOKEN_BYTES_START:
+	case CBOR_TOKEN_TEXT:
+	case CBOR_TOKEN_TEXT_START:
+	case CBOR_TOKEN_BYTES:
+	case CBOR_TOKEN_BYTES_START:
 		return read_text(c, t, out);
-	case TOKEN_ARRAY:
-	case TOKEN_ARRAY_START:
+	case CBOR_TOKEN_ARRAY:
+	case CBOR_TOKEN_ARRAY_START:
 		return read_array(c, t, depth + 1, out);
-	case TOKEN_MAP:
-	case TOKEN_MAP_START:
+	case CBOR_TOKEN_MAP:
+	case CBOR_TOKEN_MAP_START:
 		return read_map(c, t, depth + 1, out);
-	case TOKEN_BREAK:
-	case TOKEN_TAG:
+	case CBOR_TOKEN_BREAK:
+	case CBOR_TOKEN_TAG:
 		break;
 	}
 	return fail(c, -EBADMSG, "a break where a value belongs");
@@ -614,7 +406,7 @@ int cbor_decode(struct arena *a, const void *data, size_t len, const struct deco
 		.reason = reason,
 		.reason_len = reason_len,
 	};
-	struct token t;
+	struct cbor_token t;
 	int rc;
 
 	if (len > limits->max_bytes)

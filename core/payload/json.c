@@ -7,7 +7,6 @@
 #include "core/payload/value.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -15,6 +14,7 @@
 #include "core/payload/text.h"
 
 #define INT64_DIGITS 19
+#define PARSE_FLAGS  (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
 
 struct json {
 	struct arena *arena;
@@ -166,17 +166,14 @@ static size_t token_len(const char *s, size_t left)
 	return n;
 }
 
-/* Parse text in which every integer outside int64 is written as a real. */
-static json_t *parse_widened(struct json *j, const char *text, size_t len, size_t flags,
-			     json_error_t *e)
+/* The same text with every integer outside int64 written as a real; NULL without memory. */
+static char *widen_integers(struct json *j, const char *text, size_t len, size_t *wide_len)
 {
 	/* Each widened token has at least INT64_DIGITS bytes and gains two. */
 	char *wide = arena_alloc(j->arena, len + len / INT64_DIGITS * 2 + 2);
 	size_t n = 0;
 
-	if (!wide)
-		return NULL;
-	for (size_t i = 0; i < len;) {
+	for (size_t i = 0; wide && i < len;) {
 		size_t step = token_len(text + i, len - i);
 
 		memcpy(wide + n, text + i, step);
@@ -187,10 +184,11 @@ static json_t *parse_widened(struct json *j, const char *text, size_t len, size_
 		}
 		i += step;
 	}
-	return json_loadb(wide, n, flags, e);
+	*wide_len = n;
+	return wide;
 }
 
-static int parse_error(struct json *j, const json_error_t *e, bool has_position)
+static int parse_error(struct json *j, const json_error_t *e)
 {
 	enum json_error_code code = json_error_code(e);
 
@@ -199,10 +197,39 @@ static int parse_error(struct json *j, const json_error_t *e, bool has_position)
 	if (code == json_error_stack_overflow)
 		return text_reason(j->reason, j->reason_len, -EMSGSIZE,
 				   "JSON: nested deeper than %u", j->limits->max_depth);
-	if (!has_position)
-		return text_reason(j->reason, j->reason_len, -EBADMSG, "JSON: %s", e->text);
+	if (e->column == 0)
+		return text_reason(j->reason, j->reason_len, -EBADMSG, "JSON: line %d: %s", e->line,
+				   e->text);
 	return text_reason(j->reason, j->reason_len, -EBADMSG, "JSON: line %d, column %d: %s",
 			   e->line, e->column, e->text);
+}
+
+static int parse_widened(struct json *j, const char *text, size_t len, json_t **root)
+{
+	size_t wide_len;
+	char *wide = widen_integers(j, text, len, &wide_len);
+	json_error_t e;
+
+	if (!wide)
+		return out_of_memory(j);
+	*root = json_loadb(wide, wide_len, PARSE_FLAGS, &e);
+	if (*root)
+		return 0;
+	/* Columns of the widened text are not those of the message. */
+	e.column = 0;
+	return parse_error(j, &e);
+}
+
+static int parse(struct json *j, const char *text, size_t len, json_t **root)
+{
+	json_error_t e;
+
+	*root = json_loadb(text, len, PARSE_FLAGS, &e);
+	if (*root)
+		return 0;
+	if (json_error_code(&e) == json_error_numeric_overflow)
+		return parse_widened(j, text, len, root);
+	return parse_error(j, &e);
 }
 
 /* What jansson would not, or not clearly, complain about. */
@@ -229,22 +256,14 @@ static int check_bytes(struct json *j, const char *text, size_t len)
 int json_decode(struct arena *a, const void *data, size_t len, const struct decode_limits *limits,
 		struct value *out, char *reason, size_t reason_len)
 {
-	const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
 	struct json j = {.arena = a, .limits = limits, .reason = reason, .reason_len = reason_len};
-	bool has_position = true;
-	json_error_t e;
 	json_t *root;
 	int rc = check_bytes(&j, data, len);
 
+	if (rc == 0)
+		rc = parse(&j, data, len, &root);
 	if (rc)
 		return rc;
-	root = json_loadb(data, len, flags, &e);
-	if (!root && json_error_code(&e) == json_error_numeric_overflow) {
-		root = parse_widened(&j, data, len, flags, &e);
-		has_position = false;
-	}
-	if (!root)
-		return parse_error(&j, &e, has_position);
 	rc = copy_value(&j, root, 0, out);
 	json_decref(root);
 	return rc;

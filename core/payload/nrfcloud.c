@@ -106,21 +106,26 @@ static int name_of(struct decoder *d, const struct value *app_id, const struct v
 }
 
 /* Nordic's client sends a sensor's number as text: "data":"22.5". */
-static void number_from_text(struct decoder *d, struct value *data)
+static int number_from_text(struct decoder *d, struct value *data)
 {
 	const struct decode_limits limits = {.max_bytes = 64};
 	struct value number;
 	char ignored[8];
 	char first;
+	int rc;
 
 	if (data->type != VALUE_TEXT || data->u.text.len == 0)
-		return;
+		return 0;
 	first = data->u.text.data[0];
 	if (first != '-' && (first < '0' || first > '9'))
-		return;
-	if (json_decode(d->arena, data->u.text.data, data->u.text.len, &limits, &number, ignored,
-			sizeof(ignored)) == 0)
+		return 0;
+	rc = json_decode(d->arena, data->u.text.data, data->u.text.len, &limits, &number, ignored,
+			 sizeof(ignored));
+	if (rc == -ENOMEM)
+		return decoder_out_of_memory(d);
+	if (rc == 0)
 		*data = number;
+	return 0;
 }
 
 /* A position's members become columns; one that is not known stays under the application id. */
@@ -160,8 +165,8 @@ static int add_data(struct decoder *d, struct sample *s, const struct value *app
 		return rc;
 	if (data.type == VALUE_MAP && (text_is(app_id, "GNSS") || text_is(app_id, "GPS")))
 		return add_position(d, s, &n, &data);
-	number_from_text(d, &data);
-	return flatten(d, s, &n, &data);
+	rc = number_from_text(d, &data);
+	return rc ? rc : flatten(d, s, &n, &data);
 }
 
 /* What is not part of nRF Cloud's message is an ordinary reading. */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "core/payload/text.h"
 
 #define FIRST_SIZE 128
@@ -64,34 +66,28 @@ static void put_integer(struct printer *p, int64_t i)
 	put(p, s, (size_t)snprintf(s, sizeof(s), "%" PRId64, i));
 }
 
-/* printf writes the locale's decimal point, JSON knows only one. */
-static size_t fix_decimal_point(char *s, size_t len)
-{
-	size_t at = strspn(s, "-0123456789");
-	size_t end = at + strcspn(s + at, "0123456789e");
-
-	if (end == at)
-		return len;
-	s[at] = '.';
-	memmove(s + at + 1, s + end, len - end + 1);
-	return len - (end - at) + 1;
-}
-
-/* The shortest of 15 to 17 digits that reads back the same; always with a point or an exponent. */
+/*
+ * The shortest of 15 to 17 digits that reads back the same. jansson prints it, because printf's
+ * decimal point is the locale's, and because a number must not become an integer when it is read
+ * again.
+ */
 static void put_number(struct printer *p, double x)
 {
+	json_t *number = json_real(x);
 	char s[48];
 	size_t len = 0;
 
-	for (int digits = 15; digits <= 17; digits++) {
-		len = (size_t)snprintf(s, sizeof(s), "%.*g", digits, x);
+	for (size_t digits = 15; number && digits <= 17; digits++) {
+		len = json_dumpb(number, s, sizeof(s) - 1,
+				 JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+		s[len] = '\0';
 		if (strtod(s, NULL) == x)
 			break;
 	}
-	len = fix_decimal_point(s, len);
+	json_decref(number);
+	if (len == 0)
+		p->failed = true;
 	put(p, s, len);
-	if (strcspn(s, ".e") == len)
-		put(p, ".0", 2);
 }
 
 static void put_escape(struct printer *p, unsigned char c)
