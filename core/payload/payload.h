@@ -21,8 +21,7 @@
 #define READING_NAME_MAX 128 /* bytes */
 
 enum payload_format {
-	PAYLOAD_AUTO, /* by its first bytes: JSON is tried before CBOR; SenML is recognised by its
-			 shape */
+	PAYLOAD_AUTO, /* by its first bytes: JSON is tried before CBOR */
 	PAYLOAD_JSON,
 	PAYLOAD_CBOR,
 	PAYLOAD_SENML_JSON,
@@ -62,7 +61,7 @@ enum sample_time {
 
 struct sample {
 	enum sample_time time;
-	int64_t ts_us; /* microseconds since 1970, or the offset */
+	int64_t ts_us; /* microseconds since 1970, or the offset; from -3e17 to 3e17 */
 	bool has_seq;
 	int64_t seq;
 	struct reading *readings;
@@ -75,13 +74,25 @@ struct payload {
 };
 
 /*
- * 0; -EBADMSG, -EMSGSIZE, -ENOMEM as json_decode, with a reason for a person. A message without any
- * reading is -EBADMSG ("no readings"): it must not vanish. All memory is the arena's, and text may
- * point into data.
+ * 0; -EBADMSG, -EMSGSIZE, -ENOMEM as json_decode, with a reason for a person (UTF-8 without control
+ * characters). A message without any reading is -EBADMSG ("no readings"): it must not vanish, and
+ * one such map in an array refuses the message. All memory is the arena's, and text may point into
+ * data.
  *
- * A time `ts` is a number (seconds, milliseconds, microseconds or nanoseconds since 1970, told
- * apart by magnitude) or RFC 3339 text; any other `ts` is an ordinary reading. A `seq` that is not
- * a whole number from 0 to 2^63-1 likewise.
+ * Names: an integer key is written in decimal; an empty name, one with control characters, and two
+ * readings of one name in a sample are errors. An array is one READING_JSON; bytes are base64url
+ * text.
+ *
+ * A time `ts` is a number or RFC 3339 text with Z or an offset; any other `ts` is an ordinary
+ * reading. A number's magnitude says its unit: below 1e11 seconds since 1970, below 1e14
+ * milliseconds, below 1e17 microseconds, else nanoseconds. A `seq` that is not a whole number from
+ * 0 to 2^63-1 is an ordinary reading likewise. Both have their meaning in a message's own map only,
+ * not in maps inside it.
+ *
+ * The shape says what a message is, in every format but SenML's own: an array whose first map is a
+ * SenML record is a pack, a map with `appId` and `data` (labels 1 and 2) is nRF Cloud's, any other
+ * array of maps is one sample each, any other array is the reading `value`. With PAYLOAD_AUTO,
+ * bytes that are JSON and CBOR alike (a few bare negative integers of CBOR) are JSON.
  */
 int payload_decode(struct arena *a, enum payload_format format, const void *data, size_t len,
 		   const struct decode_limits *limits, struct payload *out, char *reason,

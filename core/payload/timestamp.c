@@ -6,28 +6,33 @@
 #include "core/base/clock.h"
 
 /* Up to here the next smaller unit would be a time before March 1973: see payload_decode. */
-#define SECONDS_BELOW	   1e11
-#define MILLISECONDS_BELOW 1e14
-#define MICROSECONDS_BELOW 1e17
+#define SECONDS_BELOW	   INT64_C(100000000000)
+#define MILLISECONDS_BELOW INT64_C(100000000000000)
+#define MICROSECONDS_BELOW INT64_C(100000000000000000)
 
 struct scanner {
 	const char *s;
 	const char *end;
 };
 
+/* A number between -limit and limit? Integers are not compared as doubles, which would round them.
+ */
+static bool is_within(const struct value *v, int64_t limit)
+{
+	if (v->type == VALUE_INTEGER)
+		return v->u.integer > -limit && v->u.integer < limit;
+	return v->type == VALUE_NUMBER && fabs(v->u.number) < (double)limit;
+}
+
 bool timestamp_scale(const struct value *v, int64_t us_per_unit, int64_t *us)
 {
-	const int64_t limit = TIMESTAMP_LIMIT_US / us_per_unit;
-
-	if (v->type == VALUE_INTEGER && v->u.integer > -limit && v->u.integer < limit) {
+	if (!is_within(v, TIMESTAMP_LIMIT_US / us_per_unit))
+		return false;
+	if (v->type == VALUE_INTEGER)
 		*us = v->u.integer * us_per_unit;
-		return true;
-	}
-	if (v->type == VALUE_NUMBER && fabs(v->u.number) < (double)limit) {
+	else
 		*us = llround(v->u.number * (double)us_per_unit);
-		return true;
-	}
-	return false;
+	return true;
 }
 
 static bool from_nanoseconds(const struct value *v, int64_t *us)
@@ -36,7 +41,7 @@ static bool from_nanoseconds(const struct value *v, int64_t *us)
 		*us = v->u.integer / 1000;
 		return true;
 	}
-	if (fabs(v->u.number) >= 9223372036854775808.0) /* 2^63 */
+	if (!is_within(v, INT64_MAX))
 		return false;
 	*us = llround(v->u.number / 1000);
 	return true;
@@ -44,21 +49,13 @@ static bool from_nanoseconds(const struct value *v, int64_t *us)
 
 bool timestamp_from_value(const struct value *v, int64_t *us)
 {
-	double magnitude;
-
 	if (v->type == VALUE_TEXT)
 		return timestamp_parse_rfc3339(v->u.text.data, v->u.text.len, us);
-	if (v->type == VALUE_INTEGER)
-		magnitude = fabs((double)v->u.integer);
-	else if (v->type == VALUE_NUMBER)
-		magnitude = fabs(v->u.number);
-	else
-		return false;
-	if (magnitude < SECONDS_BELOW)
+	if (is_within(v, SECONDS_BELOW))
 		return timestamp_scale(v, US_PER_S, us);
-	if (magnitude < MILLISECONDS_BELOW)
+	if (is_within(v, MILLISECONDS_BELOW))
 		return timestamp_scale(v, US_PER_MS, us);
-	if (magnitude < MICROSECONDS_BELOW)
+	if (is_within(v, MICROSECONDS_BELOW))
 		return timestamp_scale(v, 1, us);
 	return from_nanoseconds(v, us);
 }

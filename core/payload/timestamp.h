@@ -9,8 +9,8 @@
 
 #include "core/payload/value.h"
 
-/* Every time and offset is nearer to 0 than this (year 5138), so sums of a few cannot overflow. */
-#define TIMESTAMP_LIMIT_US INT64_C(100000000000000000)
+/* Every time and offset is nearer to 0 than this (year 11476), so sums of a few cannot overflow. */
+#define TIMESTAMP_LIMIT_US INT64_C(300000000000000000)
 
 /* A `ts`: a number (see payload_decode for its unit) or RFC 3339 text. False: neither. */
 bool timestamp_from_value(const struct value *v, int64_t *us);

@@ -66,10 +66,11 @@ struct decode_limits {
  * ..."); -EMSGSIZE: a limit (reason says which); -ENOMEM: the arena's limit. The tree may point
  * into data, which must outlive it.
  *
- * Decided: duplicate keys, trailing bytes, invalid UTF-8 and NUL in text are errors. NaN and
- * infinities become null. CBOR: indefinite lengths are accepted; tags are skipped and their content
- * used, save that tag 1 and tag 0 mark nothing but a number or text; an integer outside int64_t
- * becomes a number.
+ * Decided: duplicate keys, trailing bytes, invalid UTF-8 and NUL in text are errors; so is a byte
+ * order mark, and a JSON number too large for a double. NaN and infinities become null, an integer
+ * outside int64_t a number, JSON's -0 the integer 0. CBOR: indefinite lengths are accepted; tags
+ * are skipped and their content used, save that tag 1 and tag 0 mark nothing but a number or text;
+ * a map's key is text or an integer, and a label and a text that reads like it are duplicates.
  */
 int json_decode(struct arena *a, const void *data, size_t len, const struct decode_limits *limits,
 		struct value *out, char *reason, size_t reason_len);
