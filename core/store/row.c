@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/store/row.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/store/pgtext.h"
+
+#define TELEMETRY_PREFIX "m/d/"
+#define TELEMETRY_LEVEL  "d2c"
+
+#define REASON_MAX 400
+
+#define DERIVED_SEQ (UINT64_C(1) << 63)
+
+static const struct decode_limits presence_limits = {
+        .max_bytes = 256 * 1024, .max_depth = 2, .max_readings = 16};
+
+/* What is decided about a sample before any of it goes into the batch. */
+struct moment {
+	int64_t ts_us, seq, content;
+	uint8_t ts_source;
+	bool own_time; /* ts is the device's */
+	bool once;
+	int64_t device_us; /* TS_SOURCE_OUT_OF_RANGE: what it said */
+};
+
+void row_forget_guesses(struct row_context *c)
+{
+	for (size_t i = 0; i < ROW_GUESSES; i++)
+		c->guess[i] = -1;
+}
+
+/* ---- keys ---- */
+
+static uint64_t hash_content(const struct journal_record *r)
+{
+	struct hash_key key = ROW_HASH_KEY;
+
+	key.k0 = hash_siphash(&key, r->topic, r->topic_len);
+	return hash_siphash(&key, r->payload, r->payload_len);
+}
+
+static uint64_t hash_position(const struct row_context *c, struct journal_position at)
+{
+	const struct hash_key key = ROW_HASH_KEY;
+	unsigned char buf[32];
+	uint64_t le[2] = {htole64(at.segment), htole64(at.offset)};
+
+	memcpy(buf, c->journal_id, 16);
+	memcpy(buf + 16, le, sizeof(le));
+	return hash_siphash(&key, buf, sizeof(buf));
+}
+
+static int64_t derived_seq(uint64_t hash, size_t index)
+{
+	return (int64_t)((hash + index) | DERIVED_SEQ);
+}
+
+/* Ordered like the journal: of two events of one microsecond the later one has the larger number. */
+static int64_t position_seq(struct journal_position at)
+{
+	return (int64_t)((at.segment << 32 | (at.offset & UINT32_MAX)) & ~DERIVED_SEQ);
+}
+
+/* ---- the time ---- */
+
+static int64_t add_saturated(int64_t a, int64_t b)
+{
+	int64_t sum;
+
+	if (!__builtin_add_overflow(a, b, &sum))
+		return sum;
+	return b < 0 ? INT64_MIN : INT64_MAX;
+}
+
+static void decide_time(const struct row_context *c, const struct sample *s, int64_t received_us,
+                        struct moment *m)
+{
+	int64_t said;
+
+	m->ts_us = received_us;
+	m->ts_source = TS_SOURCE_RECEIPT;
+	m->own_time = false;
+	if (s->time == SAMPLE_TIME_RECEIPT)
+		return;
+	said = s->time == SAMPLE_TIME_DEVICE ? s->ts_us : add_saturated(received_us, s->ts_us);
+	if (said < add_saturated(received_us, -c->max_past_us) ||
+	    said > add_saturated(received_us, c->max_future_us)) {
+		m->ts_source = TS_SOURCE_OUT_OF_RANGE;
+		m->device_us = said;
+		return;
+	}
+	m->ts_us = said;
+	if (s->time == SAMPLE_TIME_DEVICE) {
+		m->ts_source = TS_SOURCE_DEVICE;
+		m->own_time = true;
+	}
+}
+
+/* Has an earlier sample of the message this key? A device that numbers messages, not samples. */
+static bool key_is_taken(const struct moment *moments, size_t index)
+{
+	for (size_t i = 0; i < index; i++)
+		if (moments[i].seq == moments[index].seq &&
+		    moments[i].ts_us == moments[index].ts_us)
+			return true;
+	return false;
+}
+
+static struct moment *decide_moments(struct row_context *c, const struct journal_record *r,
+                                     struct journal_position at, const struct payload *p)
+{
+	struct moment *moments = arena_alloc(&c->arena, p->sample_count * sizeof(*moments));
+	uint64_t content = 0, position = 0;
+
+	for (size_t i = 0; moments && i < p->sample_count; i++) {
+		const struct sample *s = &p->samples[i];
+		struct moment *m = &moments[i];
+
+		decide_time(c, s, r->received_at_us, m);
+		m->once = s->has_seq && !m->own_time;
+		if (!content && (s->has_seq || m->own_time))
+			content = hash_content(r);
+		m->content = (int64_t)(content + i);
+		if (s->has_seq) {
+			m->seq = s->seq;
+			if (key_is_taken(moments, i))
+				m->seq = derived_seq(content, i);
+		} else if (m->own_time) {
+			m->seq = derived_seq(content, i);
+		} else {
+			if (!position)
+				position = hash_position(c, at);
+			m->seq = derived_seq(position, i);
+		}
+	}
+	return moments;
+}
+
+/* ---- readings ---- */
+
+static bool integer_fits(const struct column *column, const struct reading *r, int64_t *out)
+{
+	int64_t low = INT64_MIN, high = INT64_MAX;
+
+	if (r->type == READING_INTEGER) {
+		*out = r->u.integer;
+	} else if (r->type == READING_NUMBER) {
+		if (!(r->u.number >= -0x1p63 && r->u.number < 0x1p63) ||
+		    trunc(r->u.number) != r->u.number)
+			return false;
+		*out = (int64_t)r->u.number;
+	} else {
+		return false;
+	}
+	if (column->type == PG_INT2) {
+		low = INT16_MIN;
+		high = INT16_MAX;
+	} else if (column->type == PG_INT4) {
+		low = INT32_MIN;
+		high = INT32_MAX;
+	}
+	return *out >= low && *out <= high;
+}
+
+static bool number_of(const struct reading *r, double *out)
+{
+	if (r->type == READING_NUMBER)
+		*out = r->u.number;
+	else if (r->type == READING_INTEGER)
+		*out = (double)r->u.integer;
+	else
+		return false;
+	return true;
+}
+
+static bool real_fits(const struct reading *r, uint64_t *bits)
+{
+	double v;
+	float f;
+	uint32_t word;
+
+	if (!number_of(r, &v) || !(fabs(v) <= (double)FLT_MAX))
+		return false;
+	f = (float)v;
+	if (f == 0.0F && v != 0.0)
+		return false;
+	memcpy(&word, &f, sizeof(word));
+	*bits = word;
+	return true;
+}
+
+static bool double_fits(const struct reading *r, uint64_t *bits)
+{
+	double v;
+
+	if (!number_of(r, &v))
+		return false;
+	memcpy(bits, &v, sizeof(*bits));
+	return true;
+}
+
+/* Put a reading into the column, if the column's type holds its value as it is. */
+static bool place(struct batch *b, const struct column *column, size_t metric,
+                  const struct reading *r)
+{
+	int64_t integer;
+	uint64_t bits;
+	size_t at;
+
+	switch (column->type) {
+	case PG_BOOL:
+		return r->type == READING_BOOL &&
+		       batch_set_bits(b, metric, r->u.boolean, column->in_latest);
+	case PG_INT2:
+	case PG_INT4:
+	case PG_INT8:
+		return integer_fits(column, r, &integer) &&
+		       batch_set_bits(b, metric, (uint64_t)integer, column->in_latest);
+	case PG_FLOAT4:
+		return real_fits(r, &bits) && batch_set_bits(b, metric, bits, column->in_latest);
+	case PG_FLOAT8:
+		return double_fits(r, &bits) && batch_set_bits(b, metric, bits, column->in_latest);
+	case PG_TEXT:
+		if (r->type != READING_TEXT ||
+		    (column->max_length > 0 &&
+		     pgtext_length(r->u.text.data, r->u.text.len) > column->max_length))
+			return false;
+		return batch_set_text(b, metric, batch_text(b, r->u.text.data, r->u.text.len),
+		                      column->in_latest);
+	case PG_JSONB:
+		at = b->heap.len;
+		pgtext_put_json_value(&b->heap, r);
+		return batch_set_text(b, metric, bytes_since(&b->heap, at), column->in_latest);
+	default:
+		return false;
+	}
+}
+
+static int find_column(struct row_context *c, const struct reading *r, size_t index)
+{
+	int metric = -1;
+
+	if (index < ROW_GUESSES && c->guess[index] >= 0) {
+		const struct column *guess = &c->catalogue->columns[c->guess[index]];
+
+		if (guess->name_len == r->name_len &&
+		    memcmp(guess->name, r->name, r->name_len) == 0)
+			return c->guess[index];
+	}
+	metric = catalogue_find(c->catalogue, r->name, r->name_len);
+	if (index < ROW_GUESSES)
+		c->guess[index] = metric;
+	return metric;
+}
+
+/* Where a reading went. */
+enum placed {
+	PLACED_COLUMN,      /* of telemetry and telemetry_latest */
+	PLACED_COLUMN_ONLY, /* telemetry_latest has no such column: there it goes to extra */
+	PLACED_EXTRA,
+	PLACED_EXTRA_NULL, /* not a value that telemetry_latest could remember */
+};
+
+static enum placed place_reading(struct row_context *c, const struct reading *r, size_t index)
+{
+	int metric;
+
+	if (r->type == READING_NULL)
+		return PLACED_EXTRA_NULL;
+	metric = find_column(c, r, index);
+	if (metric < 0 ||
+	    !place(c->batch, &c->catalogue->columns[metric], (size_t)metric, r))
+		return PLACED_EXTRA;
+	return c->catalogue->columns[metric].in_latest ? PLACED_COLUMN : PLACED_COLUMN_ONLY;
+}
+
+static void begin_member(struct bytes *heap, size_t at)
+{
+	bytes_put_byte(heap, heap->len == at ? '{' : ',');
+}
+
+static struct span end_object(struct bytes *heap, size_t at)
+{
+	if (heap->len == at)
+		return (struct span){0, 0};
+	bytes_put_byte(heap, '}');
+	return bytes_since(heap, at);
+}
+
+static bool has_reading(const struct sample *s, const char *name)
+{
+	for (size_t i = 0; i < s->reading_count; i++)
+		if (strcmp(s->readings[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* What the device's clock said; under another name when the device reports something of this name. */
+static void put_device_ts(struct bytes *heap, const struct sample *s, int64_t us)
+{
+	bytes_put_string(heap, has_reading(s, "device_ts") ? "\"_device_ts\":" : "\"device_ts\":");
+	bytes_put_byte(heap, '"');
+	if (pgtext_put_rfc3339(heap, us)) {
+		bytes_put_byte(heap, '"');
+		return;
+	}
+	if (!heap->failed)
+		heap->len--;
+	bytes_printf(heap, "%" PRId64, us);
+}
+
+static struct span put_extra(struct bytes *heap, const struct sample *s, const struct moment *m,
+                             const unsigned char *placed)
+{
+	size_t at = heap->len;
+
+	for (size_t i = 0; i < s->reading_count; i++) {
+		if (placed[i] < PLACED_EXTRA)
+			continue;
+		begin_member(heap, at);
+		pgtext_put_json_member(heap, &s->readings[i]);
+	}
+	if (m->ts_source == TS_SOURCE_OUT_OF_RANGE) {
+		begin_member(heap, at);
+		put_device_ts(heap, s, m->device_us);
+	}
+	return end_object(heap, at);
+}
+
+/* The same for telemetry_latest: what has a value and no column there. */
+static struct span put_latest_extra(struct bytes *heap, const struct sample *s,
+                                    const unsigned char *placed, uint64_t *keys)
+{
+	size_t at = heap->len;
+
+	for (size_t i = 0; i < s->reading_count; i++) {
+		const struct reading *r = &s->readings[i];
+		struct hash_key key = *hash_table_key();
+
+		if (placed[i] != PLACED_EXTRA && placed[i] != PLACED_COLUMN_ONLY)
+			continue;
+		key.k0 ^= *keys;
+		*keys = hash_siphash(&key, r->name, r->name_len);
+		begin_member(heap, at);
+		pgtext_put_json_member(heap, r);
+	}
+	return end_object(heap, at);
+}
+
+static int add_sample(struct row_context *c, const struct journal_record *r, uint32_t device,
+                      const struct sample *s, const struct moment *m, unsigned char *placed,
+                      struct span subtopic, bool has_subtopic)
+{
+	struct batch *b = c->batch;
+	struct batch_row *row = batch_add_row(b);
+	bool separate = m->ts_source == TS_SOURCE_OUT_OF_RANGE, extra = separate;
+	uint64_t keys = 0;
+
+	if (!row)
+		return -ENOMEM;
+	row->ts_us = m->ts_us;
+	row->seq = m->seq;
+	row->received_at_us = r->received_at_us;
+	row->content = m->content;
+	row->device = device;
+	row->ts_source = m->ts_source;
+	row->once = m->once;
+	row->has_subtopic = has_subtopic;
+	row->subtopic = subtopic;
+	for (size_t i = 0; i < s->reading_count; i++) {
+		placed[i] = (unsigned char)place_reading(c, &s->readings[i], i);
+		extra |= placed[i] != PLACED_COLUMN;
+	}
+	if (extra) {
+		row->extra = put_extra(&b->heap, s, m, placed);
+		row->latest_extra = put_latest_extra(&b->heap, s, placed, &keys);
+	}
+	return batch_row_done(b, keys);
+}
+
+/* ---- records ---- */
+
+static bool has_partition(struct row_context *c, enum partitioned_table table, int64_t us)
+{
+	if (partitions_cover(c->partitions, table, us))
+		return true;
+	c->needed_table = table;
+	c->needed_us = us;
+	return false;
+}
+
+/* Text that came from the network, made fit for a text column. */
+static struct span put_text(struct batch *b, const void *data, size_t len)
+{
+	size_t at = b->heap.len;
+
+	pgtext_put_utf8(&b->heap, data, len);
+	return b->heap.failed ? (struct span){0, 0} : bytes_since(&b->heap, at);
+}
+
+static int take_dead_letter(struct row_context *c, const struct journal_record *r,
+                            struct journal_position at, const char *reason, bool now)
+{
+	struct batch *b = c->batch;
+	int64_t received_us = now ? clock_realtime_us() : r->received_at_us;
+	struct batch_dead_letter *d;
+
+	if (!has_partition(c, PARTITIONED_DEAD_LETTER, received_us))
+		return ROW_NEEDS_PARTITION;
+	d = batch_add_dead_letter(b);
+	if (!d)
+		return -ENOMEM;
+	*d = (struct batch_dead_letter){
+	        .received_at_us = received_us,
+	        .seq = derived_seq(hash_position(c, at), 0),
+	        .device = put_text(b, r->device, r->device_len),
+	        .topic = put_text(b, r->topic, r->topic_len),
+	        .reason = put_text(b, reason, strlen(reason)),
+	        .payload = batch_text(b, r->payload, r->payload_len),
+	};
+	return b->heap.failed ? -ENOMEM : ROW_TAKEN;
+}
+
+static bool skip(const char **p, size_t *len, const void *what, size_t n)
+{
+	if (*len < n || memcmp(*p, what, n) != 0)
+		return false;
+	*p += n;
+	*len -= n;
+	return true;
+}
+
+/* m/d/<device>/d2c[/<subtopic>] */
+static bool parse_topic(const struct journal_record *r, const char **subtopic, size_t *len)
+{
+	const char *p = r->topic, *slash;
+	size_t left = r->topic_len;
+
+	if (!skip(&p, &left, TELEMETRY_PREFIX, strlen(TELEMETRY_PREFIX)))
+		return false;
+	slash = memchr(p, '/', left);
+	if (!slash)
+		return false;
+	left -= (size_t)(slash + 1 - p);
+	p = slash + 1;
+	if (!skip(&p, &left, TELEMETRY_LEVEL, strlen(TELEMETRY_LEVEL)))
+		return false;
+	*subtopic = NULL;
+	*len = 0;
+	if (left == 0)
+		return true;
+	if (*p != '/')
+		return false;
+	*subtopic = p + 1;
+	*len = left - 1;
+	return true;
+}
+
+/* ROW_TAKEN if every sample has its partition. */
+static int check_partitions(struct row_context *c, const struct moment *moments, size_t n,
+                            const char **too_old)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (has_partition(c, PARTITIONED_TELEMETRY, moments[i].ts_us))
+			continue;
+		if (!c->too_old_reason || moments[i].ts_us >= c->too_old_us)
+			return ROW_NEEDS_PARTITION;
+		*too_old = c->too_old_reason;
+		return ROW_TAKEN;
+	}
+	return ROW_TAKEN;
+}
+
+static int take_samples(struct row_context *c, const struct journal_record *r,
+                        const struct payload *p, const struct moment *moments,
+                        const char *subtopic, size_t subtopic_len)
+{
+	struct batch *b = c->batch;
+	int64_t device = latest_device(&b->latest, &b->heap, r->device, r->device_len);
+	struct span text = {0, 0};
+	int rc = device < 0 ? (int)device : 0;
+
+	if (subtopic)
+		text = put_text(b, subtopic, subtopic_len);
+	for (size_t i = 0; i < p->sample_count && rc == 0; i++) {
+		const struct sample *s = &p->samples[i];
+		unsigned char *placed = arena_alloc(&c->arena, s->reading_count);
+
+		rc = placed ? add_sample(c, r, (uint32_t)device, s, &moments[i], placed, text,
+		                         subtopic != NULL)
+		            : -ENOMEM;
+	}
+	return rc == 0 ? ROW_TAKEN : rc;
+}
+
+static int take_telemetry(struct row_context *c, const struct journal_record *r,
+                          struct journal_position at)
+{
+	char reason[REASON_MAX] = "cannot be decoded";
+	const char *subtopic, *too_old = NULL;
+	size_t subtopic_len;
+	struct payload p;
+	struct moment *moments;
+	int rc;
+
+	if (!parse_topic(r, &subtopic, &subtopic_len))
+		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/d2c", false);
+	rc = payload_decode(&c->arena, (enum payload_format)r->format, r->payload, r->payload_len,
+	                    &c->limits, &p, reason, sizeof(reason));
+	if (rc != 0)
+		return take_dead_letter(c, r, at, reason, false);
+	moments = decide_moments(c, r, at, &p);
+	if (!moments)
+		return take_dead_letter(c, r, at, "too much memory needed", false);
+	rc = check_partitions(c, moments, p.sample_count, &too_old);
+	if (rc != ROW_TAKEN)
+		return rc;
+	if (too_old)
+		return take_dead_letter(c, r, at, too_old, false);
+	return take_samples(c, r, &p, moments, subtopic, subtopic_len);
+}
+
+static struct span put_member(struct batch *b, const struct value *map, const char *name,
+                              bool *there)
+{
+	const struct value *v = value_get(map, name);
+
+	*there = v && v->type == VALUE_TEXT;
+	return *there ? put_text(b, v->u.text.data, v->u.text.len) : (struct span){0, 0};
+}
+
+static bool text_is(const struct value *v, const char *s)
+{
+	return v && v->type == VALUE_TEXT && v->u.text.len == strlen(s) &&
+	       memcmp(v->u.text.data, s, v->u.text.len) == 0;
+}
+
+static int take_started(struct row_context *c, const struct journal_record *r,
+                        struct journal_position at, const struct value *v)
+{
+	struct batch *b = c->batch;
+	bool there;
+
+	b->started = (struct batch_started){.happened = true,
+	                                    .at_us = r->received_at_us,
+	                                    .seq = position_seq(at),
+	                                    .source = put_member(b, v, "source", &there)};
+	return b->heap.failed ? -ENOMEM : ROW_LAST;
+}
+
+static int take_presence(struct row_context *c, const struct journal_record *r,
+                         struct journal_position at)
+{
+	char reason[REASON_MAX] = "";
+	struct batch *b = c->batch;
+	struct batch_presence *p;
+	const struct value *event;
+	struct value v;
+	bool there;
+
+	if (json_decode(&c->arena, r->payload, r->payload_len, &presence_limits, &v, reason,
+	                sizeof(reason)) != 0)
+		return take_dead_letter(c, r, at, reason, false);
+	event = v.type == VALUE_MAP ? value_get(&v, "event") : NULL;
+	if (!text_is(event, "connected") && !text_is(event, "disconnected") &&
+	    !text_is(event, "started"))
+		return take_dead_letter(c, r, at, "not an event of presence", false);
+	if (!has_partition(c, PARTITIONED_PRESENCE_EVENT, r->received_at_us))
+		return ROW_NEEDS_PARTITION;
+	if (text_is(event, "started"))
+		return take_started(c, r, at, &v);
+	p = batch_add_presence(b);
+	if (!p)
+		return -ENOMEM;
+	*p = (struct batch_presence){.at_us = r->received_at_us,
+	                             .seq = position_seq(at),
+	                             .connected = text_is(event, "connected"),
+	                             .device = put_text(b, r->device, r->device_len)};
+	p->source = put_member(b, &v, "source", &there);
+	p->client_id = put_member(b, &v, "client_id", &there);
+	p->reason = put_member(b, &v, "reason", &p->has_reason);
+	p->address = put_member(b, &v, "address", &p->has_address);
+	return b->heap.failed ? -ENOMEM : ROW_TAKEN;
+}
+
+int row_take(struct row_context *c, const struct journal_record *r, struct journal_position at,
+             const struct row_refusal *refusal)
+{
+	arena_reset(&c->arena);
+	if (refusal)
+		return take_dead_letter(c, r, at, refusal->reason, refusal->now);
+	switch (r->kind) {
+	case JOURNAL_TELEMETRY:
+		return take_telemetry(c, r, at);
+	case JOURNAL_PRESENCE:
+		return take_presence(c, r, at);
+	default:
+		return take_dead_letter(c, r, at, "a record of unknown kind", false);
+	}
+}
