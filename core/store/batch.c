@@ -139,11 +139,11 @@ int batch_row_done(struct batch *b, uint64_t extra_keys)
 {
 	const struct batch_row *r = &b->rows[b->row_count - 1];
 	const struct latest_row l = {
-	        .ts = r->ts_us,
-	        .seq = r->seq,
-	        .row = (uint32_t)(b->row_count - 1),
-	        .uncertain = r->once,
-	        .extra_keys = extra_keys,
+		.ts = r->ts_us,
+		.seq = r->seq,
+		.row = (uint32_t)(b->row_count - 1),
+		.uncertain = r->once,
+		.extra_keys = extra_keys,
 	};
 
 	if (b->heap.failed)

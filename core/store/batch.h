@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rows of one transaction, column by column, as they wait to be sent. Metrics are kept unserialised
- * (fixed eight bytes, or a span of the heap) with a byte a row that says whether there is a value: so a
- * column costs nothing in the rows and batches that do not use it, and telemetry_latest can pick rows.
- * Everything is kept from batch to batch. After -ENOMEM the batch holds nothing of use: clear it.
+ * The rows of one transaction, column by column, as they wait to be sent. Metrics are kept
+ * unserialised (fixed eight bytes, or a span of the heap) with a byte a row that says whether there
+ * is a value: so a column costs nothing in the rows and batches that do not use it, and
+ * telemetry_latest can pick rows. Everything is kept from batch to batch. After -ENOMEM the batch
+ * holds nothing of use: clear it.
  */
 #ifndef FG_STORE_BATCH_H
 #define FG_STORE_BATCH_H
@@ -23,7 +24,7 @@ struct batch_row {
 	int64_t content;      /* once: hash of the message */
 	uint32_t device;      /* number in batch.latest */
 	uint8_t ts_source;    /* enum ts_source */
-	bool once;            /* stored only if (device, seq, content) was not seen before */
+	bool once;	      /* stored only if (device, seq, content) was not seen before */
 	bool has_subtopic;    /* subtopic may be empty */
 	struct span subtopic; /* these in the heap; length 0: null */
 	struct span extra;
@@ -31,7 +32,7 @@ struct batch_row {
 };
 
 struct batch_metric {
-	uint64_t *values;       /* bits of the number, or a packed span */
+	uint64_t *values;	/* bits of the number, or a packed span */
 	unsigned char *present; /* all zero behind the last row */
 	size_t size;
 	bool used;
@@ -76,10 +77,12 @@ int batch_init(struct batch *b, size_t metric_count);
 void batch_clear(struct batch *b);
 void batch_free(struct batch *b);
 
-/* A new last row, all null; NULL without memory. Its values follow by batch_set_*, then batch_row_done. */
+/* A new last row, all null; NULL without memory. Its values follow by batch_set_*, then
+ * batch_row_done. */
 struct batch_row *batch_add_row(struct batch *b);
 
-/* The last row's value of a metric; false when there is one already. -ENOMEM shows in heap.failed. */
+/* The last row's value of a metric; false when there is one already. -ENOMEM shows in heap.failed.
+ */
 bool batch_set_bits(struct batch *b, size_t metric, uint64_t bits, bool in_latest);
 bool batch_set_text(struct batch *b, size_t metric, struct span text, bool in_latest);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A growing run of bytes. Memory is kept over bytes_clear, so the steady state calls malloc never.
- * Running out of memory is remembered in `failed`: whoever builds something checks once, at its end.
+ * Running out of memory is remembered in `failed`: whoever builds something checks once, at its
+ * end.
  */
 #ifndef FG_STORE_BYTES_H
 #define FG_STORE_BYTES_H

@@ -10,17 +10,17 @@
 
 /* Key and bookkeeping columns are left out: a reading of such a name goes to extra. */
 const char catalogue_sql[] =
-        "select a.attname, quote_ident(a.attname), a.atttypid, a.atttypmod,"
-        " a.attgenerated <> '' or a.attidentity = 'a', format_type(a.atttypid, a.atttypmod),"
-        " l.attname is not null"
-        " from pg_attribute a"
-        " left join pg_attribute l on l.attrelid = to_regclass('fieldgate.telemetry_latest')"
-        "  and l.attname = a.attname and l.atttypid = a.atttypid and l.atttypmod = a.atttypmod"
-        "  and not l.attisdropped and l.attgenerated = ''"
-        " where a.attrelid = to_regclass('fieldgate.telemetry') and a.attnum > 0"
-        "  and not a.attisdropped and a.attname not in"
-        "  ('device', 'ts', 'seq', 'received_at', 'ts_source', 'subtopic', 'extra')"
-        " order by a.attnum";
+	"select a.attname, quote_ident(a.attname), a.atttypid, a.atttypmod,"
+	" a.attgenerated <> '' or a.attidentity = 'a', format_type(a.atttypid, a.atttypmod),"
+	" l.attname is not null"
+	" from pg_attribute a"
+	" left join pg_attribute l on l.attrelid = to_regclass('fieldgate.telemetry_latest')"
+	"  and l.attname = a.attname and l.atttypid = a.atttypid and l.atttypmod = a.atttypmod"
+	"  and not l.attisdropped and l.attgenerated = ''"
+	" where a.attrelid = to_regclass('fieldgate.telemetry') and a.attnum > 0"
+	"  and not a.attisdropped and a.attname not in"
+	"  ('device', 'ts', 'seq', 'received_at', 'ts_source', 'subtopic', 'extra')"
+	" order by a.attnum";
 
 enum catalogue_field {
 	FIELD_NAME,
@@ -33,10 +33,10 @@ enum catalogue_field {
 };
 
 const char partitions_sql[] = "select table_name::text, lower, upper from fieldgate.partition_range"
-                              " order by table_name, lower";
+			      " order by table_name, lower";
 
 const char *const partitioned_table_names[PARTITIONED_COUNT] = {"telemetry", "dead_letter",
-                                                                "presence_event"};
+								"presence_event"};
 
 #define VARCHAR_MODIFIER_BASE 4 /* atttypmod of varchar(n) is n + VARHDRSZ */
 
@@ -90,8 +90,8 @@ static int make_slots(struct catalogue *c)
 		return -ENOMEM;
 	c->slot_mask = size - 1;
 	for (size_t i = 0; i < c->count; i++) {
-		size_t s = hash_siphash(hash_table_key(), c->columns[i].name,
-		                        c->columns[i].name_len);
+		size_t s =
+			hash_siphash(hash_table_key(), c->columns[i].name, c->columns[i].name_len);
 
 		for (s &= c->slot_mask; c->slots[s]; s = (s + 1) & c->slot_mask)
 			;
@@ -118,9 +118,9 @@ int catalogue_parse(struct catalogue *out, const PGresult *rows)
 			rc = take_column(&out->columns[out->count++], rows, i, oid);
 		else
 			bytes_printf(&unsupported, "%s%s (%s%s)", unsupported.len ? ", " : "",
-			             PQgetvalue(rows, i, FIELD_IDENTIFIER),
-			             is_true(rows, i, FIELD_GENERATED) ? "generated " : "",
-			             PQgetvalue(rows, i, FIELD_TYPE_NAME));
+				     PQgetvalue(rows, i, FIELD_IDENTIFIER),
+				     is_true(rows, i, FIELD_GENERATED) ? "generated " : "",
+				     PQgetvalue(rows, i, FIELD_TYPE_NAME));
 	}
 	if (rc == 0)
 		rc = make_slots(out);
@@ -220,7 +220,7 @@ int partitions_parse(struct partitions *out, const PGresult *rows)
 
 		if (t >= 0)
 			out->table[t].ranges[out->table[t].count++] = (struct time_range){
-			        binary_timestamp(rows, i, 1), binary_timestamp(rows, i, 2)};
+				binary_timestamp(rows, i, 1), binary_timestamp(rows, i, 2)};
 	}
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the database's catalogue says about fieldgate.telemetry: the columns that readings may go to, and
- * the times for which there are partitions. Read at connect and again every few seconds, so that
- * `alter table fieldgate.telemetry add column co2 real` is all that a new metric needs.
+ * What the database's catalogue says about fieldgate.telemetry: the columns that readings may go
+ * to, and the times for which there are partitions. Read at connect and again every few seconds, so
+ * that `alter table fieldgate.telemetry add column co2 real` is all that a new metric needs.
  */
 #ifndef FG_STORE_CATALOGUE_H
 #define FG_STORE_CATALOGUE_H
@@ -19,9 +19,10 @@ struct column {
 	char *name;
 	size_t name_len;
 	char *identifier;  /* quoted for SQL */
-	enum pg_oid type;  /* PG_BOOL, _INT2, _INT4, _INT8, _FLOAT4, _FLOAT8, _TEXT (varchar too), _JSONB */
+	enum pg_oid type;  /* PG_BOOL, _INT2, _INT4, _INT8, _FLOAT4, _FLOAT8, _TEXT (varchar too),
+			      _JSONB */
 	size_t max_length; /* characters of varchar(n); 0: no bound */
-	bool in_latest;    /* telemetry_latest has it too, with the same type */
+	bool in_latest;	   /* telemetry_latest has it too, with the same type */
 };
 
 struct catalogue {
@@ -29,7 +30,8 @@ struct catalogue {
 	size_t count;
 	uint32_t *slots; /* hash table of column numbers + 1 */
 	size_t slot_mask;
-	char *unsupported; /* for a person: columns that cannot be written to, with their types; or NULL */
+	char *unsupported; /* for a person: columns that cannot be written to, with their types; or
+			      NULL */
 };
 
 /* No parameters, results in text. */

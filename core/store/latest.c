@@ -7,7 +7,7 @@
 
 #include "core/base/hash.h"
 
-#define SLOTS_FIRST      1024
+#define SLOTS_FIRST	 1024
 #define CANDIDATES_FIRST 256
 
 int latest_init(struct latest *l, size_t extra_bit)
@@ -93,7 +93,7 @@ int64_t latest_device(struct latest *l, struct bytes *heap, const char *name, si
 	if (heap->failed)
 		return -ENOMEM;
 	l->devices[l->device_count] = (struct latest_device){
-	        .hash = hash, .name = bytes_since(heap, at), .newest = LATEST_NONE};
+		.hash = hash, .name = bytes_since(heap, at), .newest = LATEST_NONE};
 	l->slots[s] = (uint32_t)++l->device_count;
 	if (l->device_count * 2 > l->slot_mask && grow_slots(l) != 0)
 		return -ENOMEM;
@@ -103,8 +103,7 @@ int64_t latest_device(struct latest *l, struct bytes *heap, const char *name, si
 static int grow_candidates(struct latest *l)
 {
 	size_t size = l->candidates_size ? l->candidates_size * 2 : CANDIDATES_FIRST;
-	struct latest_candidate *candidates =
-	        realloc(l->candidates, size * sizeof(*candidates));
+	struct latest_candidate *candidates = realloc(l->candidates, size * sizeof(*candidates));
 	uint64_t *masks;
 
 	if (!candidates)
@@ -138,7 +137,7 @@ static bool is_newer(const struct latest_row *a, const struct latest_row *b)
 
 /* Take from `mask` what a newer row reports. Another set of names in extra is no replacement. */
 static bool subtract(const struct latest *l, uint64_t *mask, uint64_t keys, const uint64_t *newer,
-                     uint64_t newer_keys)
+		     uint64_t newer_keys)
 {
 	uint64_t left = 0;
 	bool extra = mask_has(mask, l->extra_bit) && keys != newer_keys;
@@ -162,7 +161,7 @@ static void subtract_from_older(struct latest *l, struct latest_device *d, uint3
 		uint32_t c = *link;
 
 		if (subtract(l, l->masks + c * l->words, l->candidates[c].r.extra_keys,
-		             latest_mask(l, from), added->r.extra_keys)) {
+			     latest_mask(l, from), added->r.extra_keys)) {
 			link = &l->candidates[c].older;
 			continue;
 		}
@@ -184,7 +183,7 @@ int latest_add(struct latest *l, uint32_t device, const struct latest_row *r, ui
 
 		if (!n->r.uncertain)
 			decides = subtract(l, mask, r->extra_keys, latest_mask(l, next),
-			                   n->r.extra_keys);
+					   n->r.extra_keys);
 		newer = next;
 		next = n->older;
 	}

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which rows of a batch have a say in telemetry_latest. A device's rows are applied oldest first, each
- * under the guard "newer overwrites, late only fills what is unknown"; a row whose every value is reported
- * again by a newer row of the batch can be left out. Values of several rows are never merged into one:
- * one row has one time, and the database may hold a value whose time lies between two of them.
- * So a batch of messages that look alike is one upsert, and one with n kinds of messages is n.
+ * Which rows of a batch have a say in telemetry_latest. A device's rows are applied oldest first,
+ * each under the guard "newer overwrites, late only fills what is unknown"; a row whose every value
+ * is reported again by a newer row of the batch can be left out. Values of several rows are never
+ * merged into one: one row has one time, and the database may hold a value whose time lies between
+ * two of them. So a batch of messages that look alike is one upsert, and one with n kinds of
+ * messages is n.
  */
 #ifndef FG_STORE_LATEST_H
 #define FG_STORE_LATEST_H
@@ -19,8 +20,8 @@
 
 struct latest_row {
 	int64_t ts, seq;
-	uint32_t row;        /* of the batch */
-	bool uncertain;      /* may turn out to be a repeat that is not stored: then it has no say */
+	uint32_t row;	/* of the batch */
+	bool uncertain; /* may turn out to be a repeat that is not stored: then it has no say */
 	uint64_t extra_keys; /* names in its extra, hashed */
 };
 
@@ -33,11 +34,11 @@ struct latest_device {
 	uint64_t hash;
 	struct span name; /* in the batch's heap */
 	uint32_t newest;  /* candidate */
-	uint32_t count;   /* candidates */
+	uint32_t count;	  /* candidates */
 };
 
 struct latest {
-	size_t words;     /* of a mask */
+	size_t words;	  /* of a mask */
 	size_t extra_bit; /* the mask's bit that stands for extra */
 	struct latest_device *devices;
 	size_t device_count, devices_size;
@@ -50,7 +51,8 @@ struct latest {
 	uint32_t most; /* candidates of any device: rounds */
 };
 
-/* For rows with metrics 0 .. extra_bit - 1. May be called again for another number. 0 or -ENOMEM. */
+/* For rows with metrics 0 .. extra_bit - 1. May be called again for another number. 0 or -ENOMEM.
+ */
 int latest_init(struct latest *l, size_t extra_bit);
 void latest_clear(struct latest *l);
 void latest_free(struct latest *l);

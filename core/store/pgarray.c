@@ -4,10 +4,10 @@
 #include <endian.h>
 #include <errno.h>
 
-#define HEADER_BYTES       20 /* dimensions, has nulls, element type, count, lower bound */
-#define NULL_LENGTH        UINT32_MAX
-#define JSONB_VERSION      1
-#define PG_EPOCH_UNIX_US   INT64_C(946684800000000) /* 2000-01-01 */
+#define HEADER_BYTES	 20 /* dimensions, has nulls, element type, count, lower bound */
+#define NULL_LENGTH	 UINT32_MAX
+#define JSONB_VERSION	 1
+#define PG_EPOCH_UNIX_US INT64_C(946684800000000) /* 2000-01-01 */
 
 static void put_be32(unsigned char *p, uint32_t v)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PostgreSQL's binary arrays (one dimension, with nulls), the form in which a whole column of a batch is
- * one parameter of a statement. The layout is that of array_recv() and of each type's receive function.
- * Buffers are kept from batch to batch. No locks: one thread.
+ * PostgreSQL's binary arrays (one dimension, with nulls), the form in which a whole column of a
+ * batch is one parameter of a statement. The layout is that of array_recv() and of each type's
+ * receive function. Buffers are kept from batch to batch. No locks: one thread.
  */
 #ifndef FG_STORE_PGARRAY_H
 #define FG_STORE_PGARRAY_H

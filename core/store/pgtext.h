@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text that PostgreSQL takes, written into a struct bytes: JSON, RFC 3339, and UTF-8 made well-formed. */
+/* Text that PostgreSQL takes, written into a struct bytes: JSON, RFC 3339, and UTF-8 made
+ * well-formed. */
 #ifndef FG_STORE_PGTEXT_H
 #define FG_STORE_PGTEXT_H
 

@@ -13,14 +13,14 @@
 #include "core/store/pgtext.h"
 
 #define TELEMETRY_PREFIX "m/d/"
-#define TELEMETRY_LEVEL  "d2c"
+#define TELEMETRY_LEVEL	 "d2c"
 
 #define REASON_MAX 400
 
 #define DERIVED_SEQ (UINT64_C(1) << 63)
 
 static const struct decode_limits presence_limits = {
-        .max_bytes = 256 * 1024, .max_depth = 2, .max_readings = 16};
+	.max_bytes = 256 * 1024, .max_depth = 2, .max_readings = 16};
 
 /* What is decided about a sample before any of it goes into the batch. */
 struct moment {
@@ -63,7 +63,8 @@ static int64_t derived_seq(uint64_t hash, size_t index)
 	return (int64_t)((hash + index) | DERIVED_SEQ);
 }
 
-/* Ordered like the journal: of two events of one microsecond the later one has the larger number. */
+/* Ordered like the journal: of two events of one microsecond the later one has the larger number.
+ */
 static int64_t position_seq(struct journal_position at)
 {
 	return (int64_t)((at.segment << 32 | (at.offset & UINT32_MAX)) & ~DERIVED_SEQ);
@@ -81,7 +82,7 @@ static int64_t add_saturated(int64_t a, int64_t b)
 }
 
 static void decide_time(const struct row_context *c, const struct sample *s, int64_t received_us,
-                        struct moment *m)
+			struct moment *m)
 {
 	int64_t said;
 
@@ -115,7 +116,7 @@ static bool key_is_taken(const struct moment *moments, size_t index)
 }
 
 static struct moment *decide_moments(struct row_context *c, const struct journal_record *r,
-                                     struct journal_position at, const struct payload *p)
+				     struct journal_position at, const struct payload *p)
 {
 	struct moment *moments = arena_alloc(&c->arena, p->sample_count * sizeof(*moments));
 	uint64_t content = 0, position = 0;
@@ -209,7 +210,7 @@ static bool double_fits(const struct reading *r, uint64_t *bits)
 
 /* Put a reading into the column, if the column's type holds its value as it is. */
 static bool place(struct batch *b, const struct column *column, size_t metric,
-                  const struct reading *r)
+		  const struct reading *r)
 {
 	int64_t integer;
 	uint64_t bits;
@@ -234,7 +235,7 @@ static bool place(struct batch *b, const struct column *column, size_t metric,
 		     pgtext_length(r->u.text.data, r->u.text.len) > column->max_length))
 			return false;
 		return batch_set_text(b, metric, batch_text(b, r->u.text.data, r->u.text.len),
-		                      column->in_latest);
+				      column->in_latest);
 	case PG_JSONB:
 		at = b->heap.len;
 		pgtext_put_json_value(&b->heap, r);
@@ -263,7 +264,7 @@ static int find_column(struct row_context *c, const struct reading *r, size_t in
 
 /* Where a reading went. */
 enum placed {
-	PLACED_COLUMN,      /* of telemetry and telemetry_latest */
+	PLACED_COLUMN,	    /* of telemetry and telemetry_latest */
 	PLACED_COLUMN_ONLY, /* telemetry_latest has no such column: there it goes to extra */
 	PLACED_EXTRA,
 	PLACED_EXTRA_NULL, /* not a value that telemetry_latest could remember */
@@ -276,8 +277,7 @@ static enum placed place_reading(struct row_context *c, const struct reading *r,
 	if (r->type == READING_NULL)
 		return PLACED_EXTRA_NULL;
 	metric = find_column(c, r, index);
-	if (metric < 0 ||
-	    !place(c->batch, &c->catalogue->columns[metric], (size_t)metric, r))
+	if (metric < 0 || !place(c->batch, &c->catalogue->columns[metric], (size_t)metric, r))
 		return PLACED_EXTRA;
 	return c->catalogue->columns[metric].in_latest ? PLACED_COLUMN : PLACED_COLUMN_ONLY;
 }
@@ -303,7 +303,8 @@ static bool has_reading(const struct sample *s, const char *name)
 	return false;
 }
 
-/* What the device's clock said; under another name when the device reports something of this name. */
+/* What the device's clock said; under another name when the device reports something of this name.
+ */
 static void put_device_ts(struct bytes *heap, const struct sample *s, int64_t us)
 {
 	bytes_put_string(heap, has_reading(s, "device_ts") ? "\"_device_ts\":" : "\"device_ts\":");
@@ -318,7 +319,7 @@ static void put_device_ts(struct bytes *heap, const struct sample *s, int64_t us
 }
 
 static struct span put_extra(struct bytes *heap, const struct sample *s, const struct moment *m,
-                             const unsigned char *placed)
+			     const unsigned char *placed)
 {
 	size_t at = heap->len;
 
@@ -337,7 +338,7 @@ static struct span put_extra(struct bytes *heap, const struct sample *s, const s
 
 /* The same for telemetry_latest: what has a value and no column there. */
 static struct span put_latest_extra(struct bytes *heap, const struct sample *s,
-                                    const unsigned char *placed, uint64_t *keys)
+				    const unsigned char *placed, uint64_t *keys)
 {
 	size_t at = heap->len;
 
@@ -356,8 +357,8 @@ static struct span put_latest_extra(struct bytes *heap, const struct sample *s,
 }
 
 static int add_sample(struct row_context *c, const struct journal_record *r, uint32_t device,
-                      const struct sample *s, const struct moment *m, unsigned char *placed,
-                      struct span subtopic, bool has_subtopic)
+		      const struct sample *s, const struct moment *m, unsigned char *placed,
+		      struct span subtopic, bool has_subtopic)
 {
 	struct batch *b = c->batch;
 	struct batch_row *row = batch_add_row(b);
@@ -407,7 +408,7 @@ static struct span put_text(struct batch *b, const void *data, size_t len)
 }
 
 static int take_dead_letter(struct row_context *c, const struct journal_record *r,
-                            struct journal_position at, const char *reason, bool now)
+			    struct journal_position at, const char *reason, bool now)
 {
 	struct batch *b = c->batch;
 	int64_t received_us = now ? clock_realtime_us() : r->received_at_us;
@@ -419,12 +420,12 @@ static int take_dead_letter(struct row_context *c, const struct journal_record *
 	if (!d)
 		return -ENOMEM;
 	*d = (struct batch_dead_letter){
-	        .received_at_us = received_us,
-	        .seq = derived_seq(hash_position(c, at), 0),
-	        .device = put_text(b, r->device, r->device_len),
-	        .topic = put_text(b, r->topic, r->topic_len),
-	        .reason = put_text(b, reason, strlen(reason)),
-	        .payload = batch_text(b, r->payload, r->payload_len),
+		.received_at_us = received_us,
+		.seq = derived_seq(hash_position(c, at), 0),
+		.device = put_text(b, r->device, r->device_len),
+		.topic = put_text(b, r->topic, r->topic_len),
+		.reason = put_text(b, reason, strlen(reason)),
+		.payload = batch_text(b, r->payload, r->payload_len),
 	};
 	return b->heap.failed ? -ENOMEM : ROW_TAKEN;
 }
@@ -466,7 +467,7 @@ static bool parse_topic(const struct journal_record *r, const char **subtopic, s
 
 /* ROW_TAKEN if every sample has its partition. */
 static int check_partitions(struct row_context *c, const struct moment *moments, size_t n,
-                            const char **too_old)
+			    const char **too_old)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (has_partition(c, PARTITIONED_TELEMETRY, moments[i].ts_us))
@@ -480,8 +481,8 @@ static int check_partitions(struct row_context *c, const struct moment *moments,
 }
 
 static int take_samples(struct row_context *c, const struct journal_record *r,
-                        const struct payload *p, const struct moment *moments,
-                        const char *subtopic, size_t subtopic_len)
+			const struct payload *p, const struct moment *moments, const char *subtopic,
+			size_t subtopic_len)
 {
 	struct batch *b = c->batch;
 	int64_t device = latest_device(&b->latest, &b->heap, r->device, r->device_len);
@@ -495,14 +496,14 @@ static int take_samples(struct row_context *c, const struct journal_record *r,
 		unsigned char *placed = arena_alloc(&c->arena, s->reading_count);
 
 		rc = placed ? add_sample(c, r, (uint32_t)device, s, &moments[i], placed, text,
-		                         subtopic != NULL)
-		            : -ENOMEM;
+					 subtopic != NULL)
+			    : -ENOMEM;
 	}
 	return rc == 0 ? ROW_TAKEN : rc;
 }
 
 static int take_telemetry(struct row_context *c, const struct journal_record *r,
-                          struct journal_position at)
+			  struct journal_position at)
 {
 	char reason[REASON_MAX] = "cannot be decoded";
 	const char *subtopic, *too_old = NULL;
@@ -514,7 +515,7 @@ static int take_telemetry(struct row_context *c, const struct journal_record *r,
 	if (!parse_topic(r, &subtopic, &subtopic_len))
 		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/d2c", false);
 	rc = payload_decode(&c->arena, (enum payload_format)r->format, r->payload, r->payload_len,
-	                    &c->limits, &p, reason, sizeof(reason));
+			    &c->limits, &p, reason, sizeof(reason));
 	if (rc != 0)
 		return take_dead_letter(c, r, at, reason, false);
 	moments = decide_moments(c, r, at, &p);
@@ -529,7 +530,7 @@ static int take_telemetry(struct row_context *c, const struct journal_record *r,
 }
 
 static struct span put_member(struct batch *b, const struct value *map, const char *name,
-                              bool *there)
+			      bool *there)
 {
 	const struct value *v = value_get(map, name);
 
@@ -544,20 +545,20 @@ static bool text_is(const struct value *v, const char *s)
 }
 
 static int take_started(struct row_context *c, const struct journal_record *r,
-                        struct journal_position at, const struct value *v)
+			struct journal_position at, const struct value *v)
 {
 	struct batch *b = c->batch;
 	bool there;
 
 	b->started = (struct batch_started){.happened = true,
-	                                    .at_us = r->received_at_us,
-	                                    .seq = position_seq(at),
-	                                    .source = put_member(b, v, "source", &there)};
+					    .at_us = r->received_at_us,
+					    .seq = position_seq(at),
+					    .source = put_member(b, v, "source", &there)};
 	return b->heap.failed ? -ENOMEM : ROW_LAST;
 }
 
 static int take_presence(struct row_context *c, const struct journal_record *r,
-                         struct journal_position at)
+			 struct journal_position at)
 {
 	char reason[REASON_MAX] = "";
 	struct batch *b = c->batch;
@@ -567,7 +568,7 @@ static int take_presence(struct row_context *c, const struct journal_record *r,
 	bool there;
 
 	if (json_decode(&c->arena, r->payload, r->payload_len, &presence_limits, &v, reason,
-	                sizeof(reason)) != 0)
+			sizeof(reason)) != 0)
 		return take_dead_letter(c, r, at, reason, false);
 	event = v.type == VALUE_MAP ? value_get(&v, "event") : NULL;
 	if (!text_is(event, "connected") && !text_is(event, "disconnected") &&
@@ -581,9 +582,9 @@ static int take_presence(struct row_context *c, const struct journal_record *r,
 	if (!p)
 		return -ENOMEM;
 	*p = (struct batch_presence){.at_us = r->received_at_us,
-	                             .seq = position_seq(at),
-	                             .connected = text_is(event, "connected"),
-	                             .device = put_text(b, r->device, r->device_len)};
+				     .seq = position_seq(at),
+				     .connected = text_is(event, "connected"),
+				     .device = put_text(b, r->device, r->device_len)};
 	p->source = put_member(b, &v, "source", &there);
 	p->client_id = put_member(b, &v, "client_id", &there);
 	p->reason = put_member(b, &v, "reason", &p->has_reason);
@@ -592,7 +593,7 @@ static int take_presence(struct row_context *c, const struct journal_record *r,
 }
 
 int row_take(struct row_context *c, const struct journal_record *r, struct journal_position at,
-             const struct row_refusal *refusal)
+	     const struct row_refusal *refusal)
 {
 	arena_reset(&c->arena);
 	if (refusal)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One record of the journal becomes rows of a batch. Everything that decides what is stored, and under
- * which key, is here, and all of it depends on the record and its position only: a record that is taken
- * again after a failure makes the same rows with the same keys, so storing it twice stores it once.
+ * One record of the journal becomes rows of a batch. Everything that decides what is stored, and
+ * under which key, is here, and all of it depends on the record and its position only: a record
+ * that is taken again after a failure makes the same rows with the same keys, so storing it twice
+ * stores it once.
  *
- * ts       the device's time, if it gave one within the window around the time of receipt; otherwise the
- *          time of receipt (plus the offset, if it gave one).
- * seq      the device's own number, if it gave one. Otherwise a negative number (the highest bit is set)
- *          made with ROW_HASH_KEY: from topic and payload if ts is the device's own, so that a repeat of
- *          the message is the same row and two messages of one moment are two; from the journal's id and
- *          position if not. The sample's index within the message is added.
- * once     a number but no time: a repeat has another time of receipt, and so another key. Such rows go
- *          through fieldgate.sequence_seen.
+ * ts       the device's time, if it gave one within the window around the time of receipt;
+ * otherwise the time of receipt (plus the offset, if it gave one). seq      the device's own
+ * number, if it gave one. Otherwise a negative number (the highest bit is set) made with
+ * ROW_HASH_KEY: from topic and payload if ts is the device's own, so that a repeat of the message
+ * is the same row and two messages of one moment are two; from the journal's id and position if
+ * not. The sample's index within the message is added. once     a number but no time: a repeat has
+ * another time of receipt, and so another key. Such rows go through fieldgate.sequence_seen.
  */
 #ifndef FG_STORE_ROW_H
 #define FG_STORE_ROW_H
@@ -55,19 +55,21 @@ struct row_context {
 	enum partitioned_table needed_table;
 	int64_t needed_us;
 
-	/* Devices send the same names in the same order: reading i was last found in this column. */
+	/* Devices send the same names in the same order: reading i was last found in this column.
+	 */
 	int guess[ROW_GUESSES];
 };
 
 enum row_result {
 	ROW_TAKEN,
-	ROW_LAST,            /* taken, and must be the last of its batch */
+	ROW_LAST,	     /* taken, and must be the last of its batch */
 	ROW_NEEDS_PARTITION, /* nothing was taken: make a partition and try again */
 };
 
-/* enum row_result or -ENOMEM, after which the batch must be cleared. refusal: NULL if there is none. */
+/* enum row_result or -ENOMEM, after which the batch must be cleared. refusal: NULL if there is
+ * none. */
 int row_take(struct row_context *c, const struct journal_record *r, struct journal_position at,
-             const struct row_refusal *refusal);
+	     const struct row_refusal *refusal);
 
 /* The catalogue has changed. */
 void row_forget_guesses(struct row_context *c);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A table of prefixes; the longest that fits decides. Codes: PostgreSQL's appendix A, and Fieldgate's own
- * FG001 (journal_advance), FG002 (ensure_partitions_for: no partition for such a time).
+ * A table of prefixes; the longest that fits decides. Codes: PostgreSQL's appendix A, and
+ * Fieldgate's own FG001 (journal_advance), FG002 (ensure_partitions_for: no partition for such a
+ * time).
  */
 #include "core/store/sqlstate.h"
 
