@@ -408,10 +408,10 @@ static struct span put_text(struct batch *b, const void *data, size_t len)
 }
 
 static int take_dead_letter(struct row_context *c, const struct journal_record *r,
-			    struct journal_position at, const char *reason, bool now)
+			    struct journal_position at, const char *reason)
 {
 	struct batch *b = c->batch;
-	int64_t received_us = now ? clock_realtime_us() : r->received_at_us;
+	int64_t received_us = c->dead_letter_now ? clock_realtime_us() : r->received_at_us;
 	struct batch_dead_letter *d;
 
 	if (!has_partition(c, PARTITIONED_DEAD_LETTER, received_us))
@@ -513,19 +513,19 @@ static int take_telemetry(struct row_context *c, const struct journal_record *r,
 	int rc;
 
 	if (!parse_topic(r, &subtopic, &subtopic_len))
-		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/d2c", false);
+		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/d2c");
 	rc = payload_decode(&c->arena, (enum payload_format)r->format, r->payload, r->payload_len,
 			    &c->limits, &p, reason, sizeof(reason));
 	if (rc != 0)
-		return take_dead_letter(c, r, at, reason, false);
+		return take_dead_letter(c, r, at, reason);
 	moments = decide_moments(c, r, at, &p);
 	if (!moments)
-		return take_dead_letter(c, r, at, "too much memory needed", false);
+		return take_dead_letter(c, r, at, "too much memory needed");
 	rc = check_partitions(c, moments, p.sample_count, &too_old);
 	if (rc != ROW_TAKEN)
 		return rc;
 	if (too_old)
-		return take_dead_letter(c, r, at, too_old, false);
+		return take_dead_letter(c, r, at, too_old);
 	return take_samples(c, r, &p, moments, subtopic, subtopic_len);
 }
 
@@ -569,11 +569,11 @@ static int take_presence(struct row_context *c, const struct journal_record *r,
 
 	if (json_decode(&c->arena, r->payload, r->payload_len, &presence_limits, &v, reason,
 			sizeof(reason)) != 0)
-		return take_dead_letter(c, r, at, reason, false);
+		return take_dead_letter(c, r, at, reason);
 	event = v.type == VALUE_MAP ? value_get(&v, "event") : NULL;
 	if (!text_is(event, "connected") && !text_is(event, "disconnected") &&
 	    !text_is(event, "started"))
-		return take_dead_letter(c, r, at, "not an event of presence", false);
+		return take_dead_letter(c, r, at, "not an event of presence");
 	if (!has_partition(c, PARTITIONED_PRESENCE_EVENT, r->received_at_us))
 		return ROW_NEEDS_PARTITION;
 	if (text_is(event, "started"))
@@ -596,14 +596,15 @@ int row_take(struct row_context *c, const struct journal_record *r, struct journ
 	     const struct row_refusal *refusal)
 {
 	arena_reset(&c->arena);
-	if (refusal)
-		return take_dead_letter(c, r, at, refusal->reason, refusal->now);
+	c->dead_letter_now = refusal && refusal->now;
+	if (refusal && refusal->reason)
+		return take_dead_letter(c, r, at, refusal->reason);
 	switch (r->kind) {
 	case JOURNAL_TELEMETRY:
 		return take_telemetry(c, r, at);
 	case JOURNAL_PRESENCE:
 		return take_presence(c, r, at);
 	default:
-		return take_dead_letter(c, r, at, "a record of unknown kind", false);
+		return take_dead_letter(c, r, at, "a record of unknown kind");
 	}
 }

@@ -31,11 +31,11 @@
 
 #define ROW_GUESSES 64
 
-/* The database, or the writer, has refused a record before: it goes to dead_letter. */
+/* The database has refused a record before. */
 struct row_refusal {
-	struct journal_position at; /* where the record begins */
-	const char *reason;
-	bool now; /* the time of receipt is one that dead_letter does not take either */
+	struct journal_position at; /* behind the record */
+	char *reason;		    /* it goes to dead_letter; NULL: only the following */
+	bool now; /* dead_letter does not take the time of receipt: the present is put there */
 };
 
 struct row_context {
@@ -58,6 +58,8 @@ struct row_context {
 	/* Devices send the same names in the same order: reading i was last found in this column.
 	 */
 	int guess[ROW_GUESSES];
+
+	bool dead_letter_now; /* see struct row_refusal; of the record being taken */
 };
 
 enum row_result {
