@@ -96,8 +96,12 @@ void writer_arrived(struct writer *w, struct journal_position to)
 
 static void remember_sent(struct writer *w, const struct flight_load *l)
 {
-	w->sent[w->sent_next++ % SENT_MAX] =
-		(struct sent_position){l->from, l->to, l->records, l->rows, l->dead_letters};
+	w->sent[w->sent_next++ % SENT_MAX] = (struct sent_position){
+		.to = l->to,
+		.records = l->records,
+		.rows = l->rows,
+		.dead_letters = l->dead_letters,
+	};
 }
 
 /* ---- reading ---- */

@@ -30,7 +30,7 @@ struct open_batch {
 	size_t refused;	   /* of its records: refused by the database before */
 	int64_t opened_us; /* when its first record was read */
 	bool closed;	   /* nothing more may be added */
-	bool unreadable;	   /* the journal has failed to give more */
+	bool unreadable;   /* the journal has failed to give more */
 	bool drained;	   /* the journal held nothing more */
 };
 
@@ -66,7 +66,7 @@ struct writer {
 	struct flight flights[FLIGHTS_MAX]; /* oldest first */
 	size_t flight_count;
 	struct flight failed; /* a copy of one that has ended so */
-	int64_t progress_us; /* when the server was last heard of, or given work */
+	int64_t progress_us;  /* when the server was last heard of, or given work */
 	struct open_batch open;
 	struct held_record held;
 
