@@ -335,7 +335,7 @@ static void test_reason_is_printable_utf8_however_short(void **state)
 /* The same questions to a list and to a table. */
 static void check_key_map(struct fixture *f, size_t capacity)
 {
-	static char keys[1600][8];
+	static char keys[1600][24];
 	struct key_map m;
 	size_t value;
 
