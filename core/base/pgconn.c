@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 
 void pgconn_message(char *out, size_t out_len, const char *message)
 {
@@ -145,6 +146,16 @@ int pgconn_check_url(const char *url, char *err, size_t err_len)
 	return 0;
 }
 
+/* libpq writes notices to stderr, where in a broker nobody expects them. */
+static void note_notice(void *arg, const char *message)
+{
+	char line[512];
+
+	(void)arg;
+	pgconn_message(line, sizeof(line), message);
+	log_debug("database_notice", NULL, "%s", line);
+}
+
 int pgconn_open(PGconn **out, const struct pgconn_options *o, int stop_fd, char *err,
 		size_t err_len)
 {
@@ -160,6 +171,7 @@ int pgconn_open(PGconn **out, const struct pgconn_options *o, int stop_fd, char 
 	c = start_connecting(o);
 	if (!c)
 		return fail(-ENOMEM, NULL, "out of memory", err, err_len);
+	PQsetNoticeProcessor(c, note_notice, NULL);
 	if (PQstatus(c) == CONNECTION_BAD)
 		rc = fail(-EIO, c, "cannot connect", err, err_len);
 	else

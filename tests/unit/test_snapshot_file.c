@@ -283,6 +283,20 @@ static void test_huge_counts_are_refused(void **state)
 	free(data);
 }
 
+static void test_bytes_behind_the_end_are_refused(void **state)
+{
+	const struct snapshot *s;
+	size_t len;
+	uint8_t *data = saved_fleet(&len);
+
+	(void)state;
+	memset(data + len - 4, 0, 5);
+	mend_checksum(data, len + 1);
+	write_file(data, len + 1);
+	assert_int_equal(load(&s), -EBADMSG);
+	free(data);
+}
+
 static void test_another_format_is_named(void **state)
 {
 	const struct snapshot *s;
@@ -307,8 +321,8 @@ static void test_what_is_no_such_file_is_refused(void **state)
 	assert_int_equal(snapshot_load(&s, dir, err, sizeof(err)), -EBADMSG);
 	write_file(big, sizeof(big));
 	assert_int_equal(load(&s), -EBADMSG);
-	/* A hole of 4 GiB costs nothing on disk; it must cost nothing in memory either. */
-	assert_int_equal(truncate(path, INT64_C(4) << 30), 0);
+	/* A hole of 1 TiB costs nothing on disk; it must cost nothing in memory either. */
+	assert_int_equal(truncate(path, INT64_C(1) << 40), 0);
 	assert_int_equal(load(&s), -EBADMSG);
 	write_file("", 0);
 	assert_int_equal(load(&s), -EBADMSG);
@@ -395,6 +409,7 @@ int main(void)
 		cmocka_unit_test(test_every_cut_is_found),
 		cmocka_unit_test(test_parser_survives_what_the_checksum_cannot_see),
 		cmocka_unit_test(test_huge_counts_are_refused),
+		cmocka_unit_test(test_bytes_behind_the_end_are_refused),
 		cmocka_unit_test(test_another_format_is_named),
 		cmocka_unit_test(test_what_is_no_such_file_is_refused),
 		cmocka_unit_test(test_failed_save_leaves_the_old_copy),
