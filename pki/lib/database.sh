@@ -68,19 +68,22 @@ query_rows() { # NAME=VALUE...
 }
 
 explain_database_error() { # STATUS WORDS
-	case $2 in
-	*'fieldgate.'*'does not exist'* | *'schema "fieldgate" does not exist'*)
-		printf 'the database at %s has no registry: %s. Apply the migrations (sql/migrate)' "$DB_URL" "$2"
+	local words=${2//psql: error: /}
+	case $words in
+	*'fieldgate.'*'does not exist'*)
+		printf 'the database at %s has no registry: %s. Apply the migrations: sql/migrate' \
+			"$DB_URL" "$words"
 		;;
 	*'permission denied'*)
-		printf 'no right to change the registry at %s: %s. Connect as fieldgate_owner' "$DB_URL" "$2"
+		printf 'no right to write the registry at %s: %s. Connect as fieldgate_owner' \
+			"$DB_URL" "$words"
 		;;
 	*)
 		if (($1 == 2)); then
-			printf 'no connection to the database at %s: %s. Is PostgreSQL running there?' "$DB_URL" "$2"
-			printf ' The address comes from --database or FIELDGATE_DATABASE_URL'
+			printf 'no connection to the database at %s (FIELDGATE_DATABASE_URL or --database): %s' \
+				"$DB_URL" "$words"
 		else
-			printf 'the database at %s refused: %s' "$DB_URL" "$2"
+			printf 'the database at %s refused: %s' "$DB_URL" "$words"
 		fi
 		;;
 	esac

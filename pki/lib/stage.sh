@@ -36,7 +36,7 @@ complete_stage() { # MANIFEST-LINE...
 	printf '%s\n' "$@" >"$STAGE/manifest.new"
 	find "$STAGE" -print0 | xargs -0 sync --
 	mv -- "$STAGE/manifest.new" "$STAGE/manifest"
-	sync -- "$STAGE" "$FLEET_DIR/stage"
+	sync -- "$STAGE" "$FLEET_DIR/stage" "$FLEET_DIR"
 }
 
 # Give a staged directory its place. What is there already is kept aside, never overwritten.

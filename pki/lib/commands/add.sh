@@ -82,7 +82,7 @@ add_main() {
 }
 
 add_all() { # ID...
-	local id errors status=0
+	local id errors registered status=0
 	ADD_PLACE=${ADD_KIND}s
 	add_sort "$@"
 	((${#ADD_TODO[@]} > 0)) || return 0
@@ -91,10 +91,9 @@ add_all() { # ID...
 	errors=$(add_transaction "$STAGE" 2>&1) || status=$?
 	# Whatever psql says: the registry knows. A connection can be lost behind the commit.
 	((status == 0)) || errors=$(explain_database_error "$status" "$errors")
-	(add_recover "$STAGE" quietly 2>/dev/null) || die "${errors:-"$STAGE could not be moved to its place"}." \
-		"Whether the devices are registered is not known: the next fleet command finds out, and" \
-		"finishes or removes what was made"
-	[[ -e $FLEET_DIR/$ADD_PLACE/${ADD_TODO[0]}/cert.pem ]] || die "$errors. Nothing was added"
+	registered=$(add_settle "$STAGE") || die "${errors:+$errors. }Not finished: the next fleet" \
+		"command finds out whether the devices are registered, and completes or removes them"
+	((registered > 0)) || die "$errors. Nothing was added"
 	for id in "${ADD_TODO[@]}"; do
 		say "added $id: $FLEET_DIR/$ADD_PLACE/$id/, valid until ${ADD_UNTIL[$id]}"
 	done
@@ -216,29 +215,35 @@ SQL
 	printf '%s\n' "${ADD_ROWS[@]}" '\.' 'commit;'
 }
 
-# Ask the registry which certificates of the stage it knows; give these their place, remove the others. It
-# is called where `set -e` is off, too: each step that must not fail says so.
-add_recover() { # STAGE [quietly]
-	local staged=$1 manifest known fingerprint place finished=0 places=()
+add_recover() { # STAGE
+	local registered
+	registered=$(add_settle "$1")
+	[[ -e $1 ]] || note "an interrupted add was $( ((registered > 0)) && printf completed || printf undone)"
+}
+
+# Ask the registry which certificates of the stage it knows; give these their place and remove the others.
+# How many it knows goes to stdout. A stage of another database stays. It is called where `set -e` is
+# off, too: every step that must not fail says so.
+add_settle() { # STAGE
+	local staged=$1 manifest known fingerprint place registered=0 places=()
 	if [[ -e $staged/manifest ]]; then
 		mapfile -t manifest <"$staged/manifest"
 		known=$(printf '%s\n' "${manifest[@]:1}" | cut -d' ' -f1 | add_ask "${staged##*/}") || exit 1
 		if [[ ${known%%$'\n'*} != "${manifest[0]}" ]]; then
-			warn "$staged is of an interrupted add with another database: run fleet with that" \
-				"one, or remove $staged if that database is gone"
+			warn "$staged is what an add with another database has left: run fleet with that" \
+				"database, or remove it if that database is gone"
 			return 0
 		fi
 		for place in "${manifest[@]:1}"; do
 			fingerprint=${place%% *} place=${place#* }
 			[[ $'\n'$known$'\n' == *$'\n'$fingerprint$'\n'* ]] || continue
-			finished=$((finished + 1))
+			registered=$((registered + 1))
 			[[ ! -d $staged/$place ]] || places+=("$place")
 		done
 		((${#places[@]} == 0)) || add_move "$staged" "${places[@]}" || exit 1
-		[[ -n ${2:-} ]] || note "recovered an interrupted add: $finished of" \
-			"$((${#manifest[@]} - 1)) are in the registry, the others were removed"
 	fi
-	rm -rf -- "$staged"
+	rm -rf -- "$staged" || exit 1
+	printf '%s' "$registered"
 }
 
 # The registry's identity, and those of the fingerprints on stdin that it knows.
