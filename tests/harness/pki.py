@@ -74,12 +74,16 @@ class Fleet:
             "FIELDGATE_DATABASE_URL": self.database_url,
             **(env or {}),
         }
-        options = {"stdin": subprocess.DEVNULL, "timeout": 300, **options}
+        options = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "timeout": 300,
+            **options,
+        }
         result = subprocess.run(
             [str(FLEET), *map(str, arguments)],
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             **options,
         )

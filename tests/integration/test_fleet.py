@@ -11,7 +11,7 @@ import shutil
 import ssl
 import stat
 import subprocess
-import tempfile
+import sys
 import time
 
 import pytest
@@ -20,22 +20,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.harness.pki import FLEET, FORGERIES, Fleet, serial_text, validity
-from tests.harness.postgres import Postgres, free_port
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, validity  # noqa: E402
+from harness.postgres import SUPERUSER, free_port, fresh_database, shared  # noqa: E402
 
 COMMANDS = ["init", "server", "add", "list", "show", "revoke", "suspend", "resume"]
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="fleet-", dir="/tmp"))
-    directory.chmod(0o755)
-    try:
-        with Postgres(directory / "pg") as cluster:
-            yield cluster
-    finally:
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +37,10 @@ def authorities(tmp_path_factory):
 
 
 @pytest.fixture
-def fleet(cluster, authorities, tmp_path):
-    with cluster.database() as name:
-        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), cluster.url(dbname=name))
-        fleet.query = lambda sql, parameters=None: cluster.query(sql, parameters, dbname=name)
+def fleet(authorities, tmp_path):
+    with fresh_database() as database:
+        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), database.url())
+        fleet.query = database.query
         yield fleet
 
 
@@ -259,7 +249,7 @@ def test_device_certificate_verifies_strictly_and_only_as_a_client(fleet):
 
 def test_server_certificate_verifies_strictly_and_only_as_a_server(fleet):
     server = fleet.server("Broker.Example.com", "localhost", "192.0.2.7", "2001:db8::7", "my_broker")
-    server = fleet.credentials("x").__class__("broker", fleet.dir / "servers" / "broker.example.com")
+    server = Credentials("broker", fleet.dir / "servers" / "broker.example.com")
     authority = fleet.dir / "server-ca" / "cert.pem"
     check_leaf(server.certificate, load(authority), ExtendedKeyUsageOID.SERVER_AUTH)
     assert names_of(server.certificate) == (
@@ -319,7 +309,7 @@ def test_bad_server_names_are_refused(fleet, name):
 def test_certificates_do_not_outlive_their_ca(fleet):
     result = fleet.run("server", "localhost", "--days", "9000")
     assert "warning" in result.stderr
-    server = fleet.credentials("x").__class__("localhost", fleet.dir / "servers" / "localhost")
+    server = Credentials("localhost", fleet.dir / "servers" / "localhost")
     assert validity(server.certificate)[1] <= validity(load(fleet.dir / "server-ca/cert.pem"))[1]
 
 
@@ -511,13 +501,13 @@ def test_add_without_database_leaves_nothing_behind(fleet):
     assert snapshot(fleet.dir) == before and os.listdir(fleet.dir / "stage") == []
 
 
-def test_database_without_registry_is_a_clear_error(fleet, cluster):
-    fleet.database_url = cluster.url(dbname="postgres")
+def test_database_without_registry_is_a_clear_error(fleet):
+    fleet.database_url = shared().url(dbname="postgres")
     for command in (["add", "dev-1"], ["list"]):
         refused(fleet.run(*command, check=False), 1, "has no registry", "sql/migrate")
 
 
-def test_role_without_rights_is_a_clear_error(fleet, cluster):
+def test_role_without_rights_is_a_clear_error(fleet):
     fleet.database_url = fleet.database_url.replace("fieldgate_owner", "fieldgate_reader")
     refused(fleet.run("add", "dev-1", check=False), 1, "permission denied", "fieldgate_owner")
     assert not (fleet.dir / "devices" / "dev-1").exists()
@@ -684,32 +674,39 @@ def test_suspend_and_resume(fleet):
 # --- passwords, terminals ---
 
 
-def test_password_of_the_url_reaches_the_database_but_no_argument(fleet, cluster, tmp_path):
-    cluster.query("alter role fieldgate_owner password 'p@ss/w:r%d\\ \"x'", role="postgres")
-    try:
-        url = re.sub(r"\?.*", "", fleet.database_url)
-        fleet.database_url = url.replace("owner@", "owner:p%40ss%2Fw%3Ar%25d%5C%20%22x@")
-        (tmp_path / "bin").mkdir()
-        for program in ("psql", "cat", "openssl"):
-            shim = tmp_path / "bin" / program
-            shim.write_text(
-                f'#!/bin/sh\nprintf "%s\\n" "$0" "$@" >>{tmp_path}/arguments\n'
-                f'exec {shutil.which(program)} "$@"\n'
-            )
-            shim.chmod(0o755)
-        result = fleet.run("add", "dev-1", env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
-        seen = (tmp_path / "arguments").read_text() + result.stdout + result.stderr
-        assert "fieldgate_owner@" in seen and "ss/w" not in seen and "ss%2Fw" not in seen
-        refused(fleet.run("--database", fleet.database_url, "list", check=False), 2, "password")
-        fleet.database_url = url + "?password=secret"
-        assert "secret" not in refused(fleet.run("list", check=False), 2, "password").stderr
-        fleet.database_url = url.replace("owner@", "owner:wrong@")
-        result = refused(fleet.run("list", check=False), 1, "authentication failed")
-        assert "wrong" not in result.stderr
-    finally:
-        passfile = (cluster.dir / "passfile").read_text()
-        (password,) = re.findall(r":fieldgate_owner:(\w+)$", passfile, re.M)
-        cluster.query("alter role fieldgate_owner password %s", [password], role="postgres")
+@pytest.fixture
+def role_with_password(fleet):
+    """Its URL without the password, which is p@ss/w:r%d\\ "x."""
+    role = f"fleet_{os.getpid()}"
+    fleet.query(
+        f"create role {role} login in role fieldgate_owner password 'p@ss/w:r%d\\ \"x'", role=SUPERUSER
+    )
+    yield re.sub(r"\?.*", "", fleet.database_url).replace("fieldgate_owner", role)
+    fleet.query(f"drop role {role}", role=SUPERUSER)
+
+
+def test_password_of_the_url_reaches_the_database_but_no_argument(fleet, role_with_password, tmp_path):
+    fleet.database_url = role_with_password.replace("@", ":p%40ss%2Fw%3Ar%25d%5C%20%22x@")
+    (tmp_path / "bin").mkdir()
+    for program in ("psql", "cat", "openssl"):
+        shim = tmp_path / "bin" / program
+        shim.write_text(
+            f'#!/bin/sh\nprintf "%s\\n" "$0" "$@" >>{tmp_path}/arguments\n'
+            f'exec {shutil.which(program)} "$@"\n'
+        )
+        shim.chmod(0o755)
+    result = fleet.run("add", "dev-1", env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    seen = (tmp_path / "arguments").read_text() + result.stdout + result.stderr
+    assert role_with_password in seen and "ss/w" not in seen and "ss%2Fw" not in seen
+
+
+def test_passwords_where_arguments_or_messages_would_show_them_are_refused(fleet, role_with_password):
+    with_password = role_with_password.replace("@", ":secret@")
+    refused(fleet.run("--database", with_password, "list", check=False), 2, "password")
+    fleet.database_url = role_with_password + "?password=secret"
+    assert "secret" not in refused(fleet.run("list", check=False), 2, "password").stderr
+    fleet.database_url = with_password
+    assert "secret" not in refused(fleet.run("list", check=False), 1, "authentication failed").stderr
 
 
 def test_colours_only_on_a_terminal(fleet):

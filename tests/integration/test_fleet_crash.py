@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pki/fleet, killed. Shims in front of the programs that it starts kill it at each of them in turn: the
+whole process group, or fleet alone while what it has started lives on. Whatever the moment, the next
+command leaves no device without a row, no row without its files, and nothing half done."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness.pki import FLEET, Credentials, Fleet  # noqa: E402
+from harness.postgres import fresh_database  # noqa: E402
+
+NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
+PROGRAMS = ["openssl", "psql", "mv", "rm", "sync", "mkdir"]
+
+# Counts the calls of all programs. At the SHIM_AT-th: kill everybody (kill), kill fleet and go on
+# (orphan), fail (fail), succeed and pretend to have failed (lie). SHIM_FROM: fail from there on.
+SHIM = """#!/bin/bash
+name=${0##*/}
+real=%(real)s/$name
+[[ -z ${SHIM_ONLY:-} || $name == "$SHIM_ONLY" ]] || exec "$real" "$@"
+printf x >>"$SHIM_COUNT"
+number=$(stat -c %%s "$SHIM_COUNT")
+if ((number >= ${SHIM_FROM:-1000000})); then echo 'psql: error: shim' >&2; exit 2; fi
+if ((number == ${SHIM_AT:-0})); then
+	case $SHIM_DO in
+	kill) kill -9 0 ;;
+	orphan) read -r _ _ _ _ _ session _ <"/proc/$$/stat"; kill -9 "$session" ;;
+	fail) echo 'psql: error: shim' >&2; exit 2 ;;
+	lie) "$real" "$@"; echo 'psql: error: shim' >&2; exit 2 ;;
+	esac
+fi
+exec "$real" "$@"
+"""
+
+
+class Shims:
+    def __init__(self, directory):
+        self.directory = directory
+        self.count = directory / "count"
+        (directory / "bin").mkdir()
+        for program in PROGRAMS:
+            shim = directory / "bin" / program
+            shim.write_text(SHIM % {"real": os.path.dirname(shutil.which(program))})
+            shim.chmod(0o755)
+
+    def run(self, fleet, *arguments, pipes=True, **settings):
+        """Run fleet under the shims; how often it called one of the programs is in `calls`."""
+        self.count.write_text("")
+        environment = {"PATH": f"{self.directory}/bin:{os.environ['PATH']}", "SHIM_COUNT": str(self.count)}
+        environment |= {f"SHIM_{name.upper()}": str(value) for name, value in settings.items()}
+        # A session of its own, whose id is fleet's process id.
+        options = {"check": False, "env": environment, "start_new_session": True}
+        if not pipes:
+            options |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        result = fleet.run(*arguments, **options)
+        self.calls = self.count.stat().st_size
+        return result
+
+
+@pytest.fixture
+def shims(tmp_path):
+    (tmp_path / "shims").mkdir()
+    return Shims(tmp_path / "shims")
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("authorities") / "pki"
+    Fleet(directory, NOWHERE).init()
+    return directory
+
+
+@pytest.fixture
+def fleet(authorities, tmp_path):
+    with fresh_database() as database:
+        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), database.url())
+        fleet.query = database.query
+        fleet.connect = database.connect
+        yield fleet
+
+
+def wait_for_orphans(fleet):
+    """What a killed fleet has started holds the lock until it ends."""
+    with open(fleet.dir / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def is_pair(directory, certificate="cert.pem"):
+    key = serialization.load_pem_private_key((directory / "key.pem").read_bytes(), None)
+    certificate = x509.load_pem_x509_certificate((directory / certificate).read_bytes())
+    return key.public_key().public_numbers() == certificate.public_key().public_numbers()
+
+
+def check_consistent(fleet):
+    """Devices on disk and valid credentials in the registry are the same, and each is usable."""
+    rows = {
+        (id, bytes(fingerprint)): revoked
+        for id, fingerprint, revoked in fleet.query(
+            "select p.id, coalesce(c.fingerprint, ''), c.revoked_at is not null"
+            " from fieldgate.principal p left join fieldgate.credential c on c.principal = p.id"
+        )
+    }
+    here = set()
+    for directory in (fleet.dir / "devices").iterdir():
+        assert sorted(os.listdir(directory)) == ["cert.pem", "key.pem"]
+        assert is_pair(directory)
+        here.add((directory.name, Credentials(directory.name, directory).fingerprint))
+    assert here <= set(rows), "a device without a row"
+    valid = {row for row, revoked in rows.items() if not revoked}
+    assert valid <= here, "a row without its files"
+    assert os.listdir(fleet.dir / "stage") == []
+    return {id for id, _ in valid}
+
+
+def fresh_ids(fleet, number):
+    """Three ids for an add: two new ones, and one whose only certificate is revoked."""
+    ids = [f"{kind}-{number}" for kind in ("back", "new", "other")]
+    fleet.mint(ids[:1])
+    fleet.query("update fieldgate.credential set revoked_at = now() where principal = %s", ids[:1])
+    return ids
+
+
+@pytest.mark.parametrize("how", ["kill", "orphan"])
+def test_add_killed_anywhere_is_completed_or_undone(fleet, shims, how):
+    shims.run(fleet, "add", *fresh_ids(fleet, 0))
+    calls = shims.calls
+    assert calls > 15
+    outcomes = set()
+    for number in range(1, calls + 1):
+        ids = fresh_ids(fleet, number)
+        result = shims.run(fleet, "add", *ids, at=number, do=how)
+        assert result.returncode == -signal.SIGKILL, (number, result.stderr)
+        wait_for_orphans(fleet)
+        fleet.run("list")
+        added = check_consistent(fleet) & set(ids)
+        assert added in (set(), set(ids)), number
+        outcomes.add(len(added))
+    # Some were killed before the commit, some behind it.
+    assert outcomes == {0, 3}
+    fleet.run("add", *[f"{kind}-{n}" for n in range(calls + 1) for kind in ("back", "new", "other")])
+    assert len(check_consistent(fleet)) == 3 * (calls + 1)
+
+
+def test_add_killed_at_random_moments(fleet):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    moments = random.Random(seed)
+    environment = {**os.environ, "FLEET_DIR": str(fleet.dir), "FIELDGATE_DATABASE_URL": fleet.database_url}
+    started = time.monotonic()
+    fleet.add(*[f"first-{i}" for i in range(8)])
+    usual = time.monotonic() - started
+    for number in range(10):
+        ids = [f"r{number}-{i}" for i in range(8)]
+        process = subprocess.Popen(
+            [FLEET, "add", *ids], env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0.3, 1.1) * usual)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_for_orphans(fleet)
+        fleet.run("show", "first-0")
+        assert check_consistent(fleet) & set(ids) in (set(), set(ids)), number
+
+
+def killed_before_its_transaction(fleet, shims, *ids):
+    """A stage with a manifest and no rows: the second psql is that of the transaction."""
+    shims.run(fleet, "add", *ids, only="psql", at=2, do="kill")
+    (stage,) = (fleet.dir / "stage").iterdir()
+    assert (stage / "manifest").exists()
+    return stage
+
+
+def test_recovery_waits_for_a_transaction_that_is_still_committing(fleet, shims):
+    stage = killed_before_its_transaction(fleet, shims, "dev-1")
+    (_, line) = (stage / "manifest").read_text().splitlines()
+    fingerprint = bytes.fromhex(line.split()[0])
+    with contextlib.closing(fleet.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("begin")
+        cursor.execute("select pg_advisory_xact_lock(hashtextextended('fieldgate ' || %s, 0))", (stage.name,))
+        cursor.execute("insert into fieldgate.principal (id) values ('dev-1')")
+        cursor.execute(
+            "insert into fieldgate.credential (kind, fingerprint, principal) values ('x509', %s, 'dev-1')",
+            (fingerprint,),
+        )
+        process = subprocess.Popen(
+            [FLEET, "list"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            env={**os.environ, "FLEET_DIR": str(fleet.dir), "FIELDGATE_DATABASE_URL": fleet.database_url},
+        )  # fmt: skip
+        waiting = (
+            "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+            " and database = (select oid from pg_database where datname = current_database())"
+        )
+        deadline = time.monotonic() + 30
+        while fleet.query(waiting) == [(0,)]:
+            assert process.poll() is None, "fleet did not wait"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        cursor.execute("commit")
+    assert process.wait(60) == 0
+    assert check_consistent(fleet) == {"dev-1"}
+
+
+def test_next_command_waits_for_a_psql_that_outlives_fleet(fleet, shims):
+    """The transaction waits for another one; fleet is killed; a second fleet must not judge before psql
+    has ended."""
+    with contextlib.closing(fleet.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("begin; lock table fieldgate.credential in exclusive mode")
+        # No pipes: run would wait until psql closes them.
+        result = shims.run(fleet, "add", "dev-1", only="psql", at=2, do="orphan", pipes=False)
+        assert result.returncode == -signal.SIGKILL
+        with open(fleet.dir / ".lock", "a") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It only asks, and does not judge: the stage stays.
+        fleet.run("list")
+        assert len(os.listdir(fleet.dir / "stage")) == 1
+        cursor.execute("rollback")
+    assert "exists: dev-1" in fleet.run("add", "dev-1").stdout
+    assert check_consistent(fleet) == {"dev-1"}
+
+
+def test_commit_whose_answer_is_lost_counts(fleet, shims):
+    result = shims.run(fleet, "add", "dev-1", "dev-2", only="psql", at=2, do="lie")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("added ") == 2
+    assert check_consistent(fleet) == {"dev-1", "dev-2"}
+
+
+def test_failed_transaction_leaves_nothing(fleet, shims):
+    result = shims.run(fleet, "add", *fresh_ids(fleet, 0), only="psql", at=2, do="fail")
+    assert result.returncode == 1 and "Nothing was added" in result.stderr and "added" not in result.stdout
+    assert check_consistent(fleet) == set()
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_database_gone_in_the_middle_is_settled_by_the_next_command(fleet, shims, committed):
+    settings = {"at": 2, "do": "lie", "from": 3} if committed else {"from": 2}
+    result = shims.run(fleet, "add", *fresh_ids(fleet, 0), only="psql", **settings)
+    assert result.returncode == 1 and "next fleet command" in result.stderr
+    assert len(os.listdir(fleet.dir / "stage")) == 1
+    result = fleet.run("list")
+    assert ("completed" if committed else "undone") in result.stderr
+    assert len(check_consistent(fleet)) == (3 if committed else 0)
+
+
+def test_stage_of_another_database_is_left_alone(fleet, shims):
+    stage = killed_before_its_transaction(fleet, shims, "dev-1")
+    with fresh_database() as other:
+        url, fleet.database_url = fleet.database_url, other.url()
+        for command in (["list"], ["add", "dev-2"]):
+            result = fleet.run(*command)
+            assert "warning" in result.stderr and str(stage) in result.stderr
+            assert stage.exists()
+        fleet.database_url = url
+    assert "undone" in fleet.run("list").stderr
+    assert not stage.exists()
+
+
+def test_init_killed_anywhere_is_completed(shims, tmp_path):
+    shims.run(Fleet(tmp_path / "whole", ""), "init")
+    calls = shims.calls
+    assert calls > 15
+    for number in range(1, calls + 1):
+        fleet = Fleet(tmp_path / str(number), "")
+        assert shims.run(fleet, "init", at=number, do="kill").returncode == -signal.SIGKILL
+        fleet.init()
+        for name in ("root", "device-ca", "server-ca"):
+            assert is_pair(fleet.dir / name)
+        assert fleet.ca.read_bytes() == (fleet.dir / "root/cert.pem").read_bytes()
+        assert fleet.device_ca_chain.read_bytes().endswith(fleet.ca.read_bytes())
+        assert os.listdir(fleet.dir / "stage") == []
+
+
+def test_server_renewal_killed_anywhere_leaves_a_pair(authorities, shims, tmp_path):
+    fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), NOWHERE)
+    fleet.server("localhost")
+    shims.run(fleet, "server", "localhost", "--renew")
+    calls = shims.calls
+    directory = fleet.dir / "servers" / "localhost"
+    before = (directory / "chain.pem").read_bytes()
+    renewed = 0
+    for number in range(1, calls + 1):
+        shims.run(fleet, "server", "localhost", "--renew", at=number, do="kill")
+        for file in ("chain.pem", "cert.pem"):
+            assert is_pair(directory, file)
+        fleet.run("init")
+        assert os.listdir(fleet.dir / "stage") == []
+        chain = (directory / "chain.pem").read_bytes()
+        assert chain.startswith((directory / "cert.pem").read_bytes())
+        renewed += chain != before
+        before = chain
+    assert 0 < renewed < calls
