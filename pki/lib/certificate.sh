@@ -39,8 +39,9 @@ make_serials() { # COUNT
 	done
 }
 
-# Write the certificate for a request, signed by a CA (its directory) or itself (its key file), and leave what the registry wants to know of it in CERT_SERIAL,
-# CERT_FINGERPRINT (both in hexadecimal), CERT_NOT_BEFORE, CERT_NOT_AFTER.
+# Write the certificate for a request, signed by a CA (its directory) or by itself (its key file), and
+# leave what the registry wants to know of it in CERT_SERIAL, CERT_FINGERPRINT (both in hexadecimal),
+# CERT_NOT_BEFORE and CERT_NOT_AFTER.
 sign_request() { # REQUEST-FILE CERTIFICATE-FILE PROFILE SUBJECT DAYS SERIAL SIGNER [SAN]
 	local request=$1 out=$2 profile=$3 subject=$4 days=$5 serial=$6 signer=$7 by
 	if [[ -d $signer ]]; then
