@@ -92,6 +92,15 @@ static void test_ts_and_seq_are_no_readings_to_count(void **state)
 	assert_int_equal(f->payload.samples[0].reading_count, 3);
 }
 
+static void test_reading_renamed_by_its_unit_counts_once(void **state)
+{
+	const char *text = "[{\"bn\":\"x\",\"u\":\"A\",\"v\":1},{\"u\":\"B\",\"v\":2}]";
+	struct decode_limits limits = defaults;
+
+	limits.max_readings = 3; /* x, x.unit, x.B */
+	assert_int_equal(decode(*state, text, strlen(text), limits), 0);
+}
+
 static void test_cbor_is_decoded_without_malloc_in_the_steady_state(void **state)
 {
 	const char bytes[] = "\xa2\x61\x61\x18\x64\x61\x62\xa1\x61\x63\x63xyz";
@@ -169,6 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_readings_of_all_samples_count_together),
 		TEST(test_ts_and_seq_are_no_readings_to_count),
+		TEST(test_reading_renamed_by_its_unit_counts_once),
 		TEST(test_cbor_is_decoded_without_malloc_in_the_steady_state),
 		TEST(test_reading_names_outlive_the_message),
 		TEST(test_unclear_bytes_get_the_reason_of_the_format_they_resemble),
