@@ -35,7 +35,8 @@ struct cbor {
 
 static int fail(struct cbor *c, int error, const char *what)
 {
-	return text_reason(c->reason, c->reason_len, error, "CBOR: byte %zu: %s", c->at, what);
+	text_reason(c->reason, c->reason_len, error, "CBOR: byte %zu: %s", c->at, what);
+	return error;
 }
 
 static int next_token(struct cbor *c, struct cbor_token *t)
@@ -213,9 +214,10 @@ static int check_keys(struct cbor *c, const struct member *m, size_t count)
 
 static int too_many(struct cbor *c, uint64_t count)
 {
-	return text_reason(c->reason, c->reason_len, -EMSGSIZE,
-			   "CBOR: byte %zu: %" PRIu64 " items in one array or map, at most %u",
-			   c->at, count, c->limits->max_readings);
+	text_reason(c->reason, c->reason_len, -EMSGSIZE,
+		    "CBOR: byte %zu: %" PRIu64 " items in one array or map, at most %u", c->at,
+		    count, c->limits->max_readings);
+	return -EMSGSIZE;
 }
 
 /*

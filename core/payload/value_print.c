@@ -62,8 +62,9 @@ static void put_char(struct printer *p, char c)
 static void put_integer(struct printer *p, int64_t i)
 {
 	char s[24];
+	int len = snprintf(s, sizeof(s), "%" PRId64, i);
 
-	put(p, s, (size_t)snprintf(s, sizeof(s), "%" PRId64, i));
+	put(p, s, (size_t)len);
 }
 
 /*
@@ -96,13 +97,15 @@ static void put_escape(struct printer *p, unsigned char c)
 	static const char to[] = "\"\\bfnrt";
 	const char *known = strchr(from, c);
 	char s[8];
+	int len;
 
 	if (known) {
 		put_char(p, '\\');
 		put_char(p, to[known - from]);
 		return;
 	}
-	put(p, s, (size_t)snprintf(s, sizeof(s), "\\u%04x", c));
+	len = snprintf(s, sizeof(s), "\\u%04x", c);
+	put(p, s, (size_t)len);
 }
 
 static void put_text(struct printer *p, const char *s, size_t len)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes, decoded in every format: what is accepted keeps the contract of payload.h, and what is
- * printed as JSON reads back and prints the same. Seeds: tests/fuzz/payload_seeds.py DIRECTORY.
+ * printed as JSON reads back and prints the same. Seeds: tests/fuzz/fuzz_payload_seeds.py
+ * DIRECTORY.
  */
 #include <errno.h>
 #include <math.h>
@@ -36,12 +37,11 @@ static void check_reason(int rc, const char *reason)
 
 static void check_json_text(const char *data, size_t len)
 {
-	/* one level of what was a member is now the top */
 	struct value v;
 	char reason[128];
 	int rc = json_decode(&arena, data, len, &limits, &v, reason, sizeof(reason));
 
-	/* bytes grow by a third when printed, escapes by more */
+	/* Printed text may be longer than the message: bytes grow by a third, escapes by more. */
 	CHECK(rc == 0 || (rc == -EMSGSIZE && len > limits.max_bytes));
 }
 
@@ -62,21 +62,20 @@ static void check_reading(const struct reading *r)
 
 static int compare_names(const void *a, const void *b)
 {
-	const struct reading *const *ra = a, *const *rb = b;
+	const struct reading *ra = a, *rb = b;
 
-	return strcmp((*ra)->name, (*rb)->name);
+	return strcmp(ra->name, rb->name);
 }
 
 /* Sorted, so that two of one name are neighbours. */
 static void check_names_differ(const struct sample *s)
 {
-	const struct reading *sorted[256];
+	struct reading sorted[256];
 
-	for (size_t i = 0; i < s->reading_count; i++)
-		sorted[i] = &s->readings[i];
+	memcpy(sorted, s->readings, s->reading_count * sizeof(sorted[0]));
 	qsort(sorted, s->reading_count, sizeof(sorted[0]), compare_names);
 	for (size_t i = 1; i < s->reading_count; i++)
-		CHECK(strcmp(sorted[i - 1]->name, sorted[i]->name) != 0);
+		CHECK(strcmp(sorted[i - 1].name, sorted[i].name) != 0);
 }
 
 static void check_payload(const struct payload *p)

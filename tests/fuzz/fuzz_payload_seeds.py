@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 if len(sys.argv) != 2:
-    sys.exit("usage: payload_seeds.py DIRECTORY")
+    sys.exit("usage: fuzz_payload_seeds.py DIRECTORY")
 seeds = pathlib.Path(sys.argv[1])
 seeds.mkdir(parents=True, exist_ok=True)
 vectors = pathlib.Path(__file__).resolve().parent.parent / "vectors"
