@@ -13,6 +13,7 @@
 #include <libpq-fe.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/payload/payload.h"
 
 #define PATIENCE_US (60 * US_PER_S) /* far more than anything here takes */
@@ -29,8 +30,18 @@ static void remove_dir(const char *dir)
 	assert_int_equal(system(command), 0);
 }
 
+/* What the store says in the course of its troubles is worth reading only when a test fails. */
+static void quiet(enum log_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)arg;
+	if (getenv("FIELDGATE_TEST_LOG"))
+		fprintf(stderr, "%s\n", line);
+}
+
 int store_fixture_group(void **state)
 {
+	log_set_sink(quiet, NULL);
 	pg_cluster_init(&fixture.cluster);
 	*state = &fixture;
 	return 0;
