@@ -231,7 +231,7 @@ static enum verdict judge(struct writer *w, const struct flight *f, const struct
 		return TRY_LATER;
 	if (changed && w->retries++ < RETRIES_MOST)
 		return TRY_NOW;
-	if (e->class == SQLSTATE_ROW)
+	if (e->class == SQLSTATE_ROW || w->suspects > 0)
 		return SPLIT;
 	return w->retries++ < RETRIES_MOST ? TRY_LATER : SPLIT;
 }

@@ -13,7 +13,7 @@
  * telemetry_latest.extra of a device that keeps inventing names must not grow without end: from
  * this size (as stored) on, what a message brings replaces it.
  */
-#define LATEST_EXTRA_MAX "16384"
+#define LATEST_EXTRA_MAX "8192"
 
 void statements_reset(struct statements *s, const struct catalogue *catalogue)
 {

@@ -104,6 +104,15 @@ static void remember_sent(struct writer *w, const struct flight_load *l)
 	};
 }
 
+/* The server has answered that a batch failed: if the position stands at its end, it is not our
+ * doing. */
+static void forget_sent(struct writer *w, struct journal_position to)
+{
+	for (size_t i = 0; i < SENT_MAX; i++)
+		if (journal_position_compare(w->sent[i].to, to) == 0)
+			w->sent[i].records = 0;
+}
+
 /* ---- reading ---- */
 
 static bool isolating(const struct writer *w)
@@ -350,6 +359,7 @@ static int receive(struct writer *w, const struct flight **failed, struct dberro
 		}
 		if (!f->failed)
 			dberror_system(&f->error, "the commit was answered with a rollback");
+		forget_sent(w, f->load.to);
 		w->failed = *f;
 		*failed = &w->failed;
 		*e = f->error;
@@ -380,6 +390,8 @@ int writer_drain(struct writer *w, int stop_fd, int64_t timeout_us, struct dberr
 		if (flight_answer(&w->flights[0], &w->sender, r)) {
 			if (w->flights[0].committed)
 				writer_arrived(w, w->flights[0].load.to);
+			else
+				forget_sent(w, w->flights[0].load.to);
 			pop_flight(w);
 		}
 		PQclear(r);

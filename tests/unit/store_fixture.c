@@ -17,7 +17,7 @@
 #include "core/payload/payload.h"
 
 #define PATIENCE_US (60 * US_PER_S) /* far more than anything here takes */
-#define TICK_US     2000
+#define TICK_US	    2000
 
 static struct store_fixture fixture;
 static PGconn *owner;
@@ -59,9 +59,9 @@ int store_fixture_group_end(void **state)
 static void open_journal(struct store_fixture *f)
 {
 	const struct journal_options o = {.dir = f->journal_dir,
-	                                  .max_bytes = 256 << 20,
-	                                  .segment_bytes = 1 << 20,
-	                                  .sync_interval_ms = 1000};
+					  .max_bytes = 256 << 20,
+					  .segment_bytes = 1 << 20,
+					  .sync_interval_ms = 1000};
 	char err[256];
 
 	if (journal_open(&f->journal, &o, err, sizeof(err)) != 0)
@@ -80,19 +80,19 @@ int store_fixture_begin(void **state)
 	f->appended = 0;
 	f->store = NULL;
 	f->options = (struct store_options){
-	        .database_url = f->cluster.url,
-	        .source = "mqtt",
-	        .connect_timeout_s = 5,
-	        .statement_timeout_s = 20,
-	        .batch_rows = 1000,
-	        .batch_delay_ms = 2,
-	        .max_past_days = 400,
-	        .max_future_days = 1,
-	        .status_interval_s = 60,
-	        .limits = {.max_bytes = 131072, .max_depth = 8, .max_readings = 256},
+		.database_url = f->cluster.url,
+		.source = "mqtt",
+		.connect_timeout_s = 5,
+		.statement_timeout_s = 20,
+		.batch_rows = 1000,
+		.batch_delay_ms = 2,
+		.max_past_days = 400,
+		.max_future_days = 1,
+		.status_interval_s = 60,
+		.limits = {.max_bytes = 131072, .max_depth = 8, .max_readings = 256},
 	};
 	store_fixture_sql(f, "truncate telemetry, telemetry_latest, sequence_seen, dead_letter,"
-	                     " presence_event, presence, ingest");
+			     " presence_event, presence, ingest");
 	return 0;
 }
 
@@ -130,17 +130,17 @@ void store_fixture_append(struct store_fixture *f, const struct journal_record *
 }
 
 void store_fixture_put_at(struct store_fixture *f, const char *device, const char *rest,
-                          const char *json, int64_t received_us)
+			  const char *json, int64_t received_us)
 {
 	char topic[256];
 	struct journal_record r = {.kind = JOURNAL_TELEMETRY,
-	                           .format = PAYLOAD_AUTO,
-	                           .received_at_us = received_us,
-	                           .device = device,
-	                           .device_len = strlen(device),
-	                           .topic = topic,
-	                           .payload = json,
-	                           .payload_len = strlen(json)};
+				   .format = PAYLOAD_AUTO,
+				   .received_at_us = received_us,
+				   .device = device,
+				   .device_len = strlen(device),
+				   .topic = topic,
+				   .payload = json,
+				   .payload_len = strlen(json)};
 
 	r.topic_len = (size_t)snprintf(topic, sizeof(topic), "m/d/%s/d2c%s", device, rest);
 	store_fixture_append(f, &r);
@@ -152,15 +152,15 @@ void store_fixture_put(struct store_fixture *f, const char *device, const char *
 }
 
 void store_fixture_presence(struct store_fixture *f, const char *device, const char *json,
-                            int64_t at_us)
+			    int64_t at_us)
 {
 	const struct journal_record r = {.kind = JOURNAL_PRESENCE,
-	                                 .received_at_us = at_us,
-	                                 .device = device,
-	                                 .device_len = strlen(device),
-	                                 .topic = "",
-	                                 .payload = json,
-	                                 .payload_len = strlen(json)};
+					 .received_at_us = at_us,
+					 .device = device,
+					 .device_len = strlen(device),
+					 .topic = "",
+					 .payload = json,
+					 .payload_len = strlen(json)};
 
 	store_fixture_append(f, &r);
 }
@@ -175,9 +175,9 @@ void store_fixture_settle(struct store_fixture *f)
 	for (size_t i = 0; i < 16; i++)
 		snprintf(id + 2 * i, 3, "%02x", raw[i]);
 	snprintf(sql, sizeof(sql),
-	         "select count(*) from ingest where journal = '%s' and (segment, \"offset\") >="
-	         " (%llu, %llu)",
-	         id, (unsigned long long)end.segment, (unsigned long long)end.offset);
+		 "select count(*) from ingest where journal = '%s' and (segment, \"offset\") >="
+		 " (%llu, %llu)",
+		 id, (unsigned long long)end.segment, (unsigned long long)end.offset);
 	while (store_fixture_number(f, sql) == 0) {
 		if (clock_monotonic_us() > deadline)
 			fail_msg("the journal is not stored after a minute");
@@ -192,22 +192,32 @@ void store_fixture_run(struct store_fixture *f)
 	store_fixture_stop(f);
 }
 
-/* The cluster may have been restarted by the test. */
+/* The test may have killed the server: it comes back. */
+static void connect_owner(struct store_fixture *f)
+{
+	int64_t deadline = clock_monotonic_us() + PATIENCE_US;
+
+	while (!owner || PQstatus(owner) != CONNECTION_OK) {
+		if (clock_monotonic_us() > deadline)
+			fail_msg("no connection: %s", PQerrorMessage(owner));
+		PQfinish(owner);
+		owner = PQconnectdb(f->cluster.owner_url);
+		PQclear(PQexec(owner, "set search_path = fieldgate; set timezone = 'UTC';"
+				      " set client_min_messages = warning"));
+		usleep(TICK_US);
+	}
+}
+
 static PGresult *query(struct store_fixture *f, const char *sql)
 {
-	for (int attempt = 0;; attempt++) {
+	for (;;) {
 		PGresult *r;
 
-		if (!owner || PQstatus(owner) != CONNECTION_OK) {
-			PQfinish(owner);
-			owner = PQconnectdb(f->cluster.owner_url);
-			PQclear(PQexec(owner, "set search_path = fieldgate; set timezone = 'UTC';"
-			                      " set client_min_messages = warning"));
-		}
+		connect_owner(f);
 		r = PQexec(owner, sql);
 		if (PQresultStatus(r) == PGRES_TUPLES_OK || PQresultStatus(r) == PGRES_COMMAND_OK)
 			return r;
-		if (PQstatus(owner) == CONNECTION_OK || attempt == 3)
+		if (PQstatus(owner) == CONNECTION_OK)
 			fail_msg("%s: %s", sql, PQresultErrorMessage(r));
 		PQclear(r);
 	}

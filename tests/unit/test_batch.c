@@ -202,17 +202,17 @@ static void test_second_value_for_a_metric_of_a_row_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_rows_that_look_alike_leave_the_newest),
-	        cmocka_unit_test(test_each_metric_is_decided_by_the_newest_row_that_has_it),
-	        cmocka_unit_test(test_late_row_in_the_batch_keeps_only_what_is_not_newer_elsewhere),
-	        cmocka_unit_test(test_of_equal_keys_the_first_counts),
-	        cmocka_unit_test(test_row_that_may_be_a_repeat_replaces_nothing),
-	        cmocka_unit_test(test_newest_row_without_values_still_moves_the_time),
-	        cmocka_unit_test(test_devices_do_not_mix),
-	        cmocka_unit_test(test_extra_is_replaced_only_by_the_same_names),
-	        cmocka_unit_test(test_metric_is_null_where_it_was_not_set),
-	        cmocka_unit_test(test_cleared_batch_remembers_nothing),
-	        cmocka_unit_test(test_second_value_for_a_metric_of_a_row_is_refused),
+		cmocka_unit_test(test_rows_that_look_alike_leave_the_newest),
+		cmocka_unit_test(test_each_metric_is_decided_by_the_newest_row_that_has_it),
+		cmocka_unit_test(test_late_row_in_the_batch_keeps_only_what_is_not_newer_elsewhere),
+		cmocka_unit_test(test_of_equal_keys_the_first_counts),
+		cmocka_unit_test(test_row_that_may_be_a_repeat_replaces_nothing),
+		cmocka_unit_test(test_newest_row_without_values_still_moves_the_time),
+		cmocka_unit_test(test_devices_do_not_mix),
+		cmocka_unit_test(test_extra_is_replaced_only_by_the_same_names),
+		cmocka_unit_test(test_metric_is_null_where_it_was_not_set),
+		cmocka_unit_test(test_cleared_batch_remembers_nothing),
+		cmocka_unit_test(test_second_value_for_a_metric_of_a_row_is_refused),
 	};
 	struct CMUnitTest each[sizeof(tests) / sizeof(*tests)];
 

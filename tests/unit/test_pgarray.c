@@ -60,13 +60,13 @@ static void assert_server_reads(const char *type, const char *expected)
 static void test_layout_is_that_of_array_recv(void **state)
 {
 	static const unsigned char expected[] = {
-	        0, 0, 0, 1,             /* dimensions */
-	        0, 0, 0, 1,             /* has nulls */
-	        0, 0, 0, 23,            /* int4 */
-	        0, 0, 0, 2,             /* elements */
-	        0, 0, 0, 1,             /* lower bound */
-	        0, 0, 0, 4, 0, 0, 1, 2, /* 258 */
-	        255, 255, 255, 255,     /* null */
+		0,   0,	  0,   1,		/* dimensions */
+		0,   0,	  0,   1,		/* has nulls */
+		0,   0,	  0,   23,		/* int4 */
+		0,   0,	  0,   2,		/* elements */
+		0,   0,	  0,   1,		/* lower bound */
+		0,   0,	  0,   4,   0, 0, 1, 2, /* 258 */
+		255, 255, 255, 255,		/* null */
 	};
 
 	(void)state;
@@ -139,7 +139,7 @@ static void test_booleans_and_times(void **state)
 	pgarray_timestamptz(&a, 0);
 	pgarray_timestamptz(&a, INT64_C(1763692800123456));
 	assert_server_reads("timestamptz", "{\"1970-01-01 00:00:00+00\",\"2025-11-21 "
-	                                   "02:40:00.123456+00\"}");
+					   "02:40:00.123456+00\"}");
 }
 
 static void test_array_is_made_anew_each_time(void **state)
@@ -166,7 +166,7 @@ static void test_ten_thousand_elements(void **state)
 	values[0] = (const char *)a.b.data;
 	lengths[0] = (int)a.b.len;
 	r = PQexecParams(conn, "select sum(x) from unnest($1::int8[]) x", 1, NULL, values, lengths,
-	                 formats, 0);
+			 formats, 0);
 	assert_string_equal(PQgetvalue(r, 0, 0), "50005000");
 	PQclear(r);
 }
@@ -193,15 +193,15 @@ static void test_errors_that_a_message_causes_are_told_from_the_systems(void **s
 		const char *sqlstate;
 		enum sqlstate_class class;
 	} cases[] = {
-	        {"22P02", SQLSTATE_ROW},      {"23514", SQLSTATE_ROW},
-	        {"P0001", SQLSTATE_ROW},      {"54000", SQLSTATE_ROW},
-	        {"FG002", SQLSTATE_ROW},      {"42804", SQLSTATE_SCHEMA},
-	        {"42703", SQLSTATE_SCHEMA},   {"42501", SQLSTATE_SYSTEM},
-	        {"40P01", SQLSTATE_SYSTEM},   {"53100", SQLSTATE_SYSTEM},
-	        {"57014", SQLSTATE_SYSTEM},   {"55P03", SQLSTATE_SYSTEM},
-	        {"25006", SQLSTATE_SYSTEM},   {"08006", SQLSTATE_SYSTEM},
-	        {"FG001", SQLSTATE_POSITION}, {"XX000", SQLSTATE_UNKNOWN},
-	        {NULL, SQLSTATE_SYSTEM},
+		{"22P02", SQLSTATE_ROW},      {"23514", SQLSTATE_ROW},
+		{"P0001", SQLSTATE_ROW},      {"54000", SQLSTATE_ROW},
+		{"FG002", SQLSTATE_ROW},      {"42804", SQLSTATE_SCHEMA},
+		{"42703", SQLSTATE_SCHEMA},   {"42501", SQLSTATE_SYSTEM},
+		{"40P01", SQLSTATE_SYSTEM},   {"53100", SQLSTATE_SYSTEM},
+		{"57014", SQLSTATE_SYSTEM},   {"55P03", SQLSTATE_SYSTEM},
+		{"25006", SQLSTATE_SYSTEM},   {"08006", SQLSTATE_SYSTEM},
+		{"FG001", SQLSTATE_POSITION}, {"XX000", SQLSTATE_UNKNOWN},
+		{NULL, SQLSTATE_SYSTEM},
 	};
 
 	(void)state;
@@ -212,16 +212,16 @@ static void test_errors_that_a_message_causes_are_told_from_the_systems(void **s
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_layout_is_that_of_array_recv),
-	        cmocka_unit_test(test_integers),
-	        cmocka_unit_test(test_floats_keep_every_bit),
-	        cmocka_unit_test(test_text_bytes_and_json),
-	        cmocka_unit_test(test_booleans_and_times),
-	        cmocka_unit_test(test_array_is_made_anew_each_time),
-	        cmocka_unit_test(test_ten_thousand_elements),
-	        cmocka_unit_test(test_out_of_memory_is_told_at_the_end),
-	        cmocka_unit_test(test_times_out_of_range_are_saturated),
-	        cmocka_unit_test(test_errors_that_a_message_causes_are_told_from_the_systems),
+		cmocka_unit_test(test_layout_is_that_of_array_recv),
+		cmocka_unit_test(test_integers),
+		cmocka_unit_test(test_floats_keep_every_bit),
+		cmocka_unit_test(test_text_bytes_and_json),
+		cmocka_unit_test(test_booleans_and_times),
+		cmocka_unit_test(test_array_is_made_anew_each_time),
+		cmocka_unit_test(test_ten_thousand_elements),
+		cmocka_unit_test(test_out_of_memory_is_told_at_the_end),
+		cmocka_unit_test(test_times_out_of_range_are_saturated),
+		cmocka_unit_test(test_errors_that_a_message_causes_are_told_from_the_systems),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A TCP proxy before PostgreSQL that can cut connections at the worst moment: after the server has
+ * committed, and before the client knows. Everything here asserts.
+ */
+#ifndef FG_TESTS_CUT_PROXY_H
+#define FG_TESTS_CUT_PROXY_H
+
+#include <stddef.h>
+
+#include "tests/unit/pg_cluster.h"
+
+struct cut_proxy;
+
+/* url: of the same database through the proxy; its passfile is made in dir. */
+struct cut_proxy *cut_proxy_start(const struct pg_cluster *c, const char *dir, char *url,
+				  size_t url_len);
+
+/* Swallow the next answers to COMMIT, one for each of n connections, and cut each of these. */
+void cut_proxy_cut_commits(struct cut_proxy *p, int n);
+
+/* How many of them are still to come. */
+int cut_proxy_left(struct cut_proxy *p);
+
+void cut_proxy_stop(struct cut_proxy *p);
+
+#endif
