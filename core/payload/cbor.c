@@ -17,7 +17,7 @@
 #include "core/payload/key_map.h"
 #include "core/payload/text.h"
 
-#define FIRST_ITEMS   8 /* room for the first items of an indefinite length */
+#define FIRST_ITEMS   4 /* room for the first items of an indefinite length */
 #define TAG_DATE_TIME 0 /* RFC 8949 section 3.4.1: text */
 #define TAG_EPOCH     1 /* section 3.4.2: a number */
 #define LABEL_TEXT    24
