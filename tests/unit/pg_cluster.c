@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -27,17 +28,23 @@
 #define DEV_POSTGRES  "bin/dev-postgres"
 #define PROCESSES_MAX 128
 
-static void run(const char *const *argv)
+/* The exit status as of waitpid, or -1. */
+static int run_status(const char *const *argv)
 {
 	pid_t pid = fork();
 	int status;
 
-	assert_true(pid >= 0);
 	if (pid == 0) {
 		execvp(argv[0], (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static void run(const char *const *argv)
+{
+	int status = run_status(argv);
+
 	if (status != 0)
 		fail_msg("%s %s: status %d", argv[0], argv[1], status);
 }
@@ -62,29 +69,6 @@ static void make_url(char *out, size_t len, const struct pg_cluster *c, const ch
 			 role, c->port, c->dir);
 
 	assert_true(n > 0 && (size_t)n < len);
-}
-
-void pg_cluster_init(struct pg_cluster *c)
-{
-	char port[16];
-
-	strcpy(c->dir, "/tmp/fieldgate-test-XXXXXX");
-	assert_non_null(mkdtemp(c->dir));
-	/* The server's user must get through to its own directory in it. */
-	assert_int_equal(chmod(c->dir, 0711), 0);
-	c->port = free_port();
-	make_url(c->url, sizeof(c->url), c, "fieldgate_ingest");
-	make_url(c->owner_url, sizeof(c->owner_url), c, "fieldgate_owner");
-	snprintf(port, sizeof(port), "%d", c->port);
-	run((const char *[]){DEV_POSTGRES, "init", c->dir, port, NULL});
-	pg_cluster_start(c);
-}
-
-void pg_cluster_free(struct pg_cluster *c)
-{
-	pg_cluster_resume(c);
-	run((const char *[]){DEV_POSTGRES, "stop", c->dir, "immediate", NULL});
-	run((const char *[]){"rm", "-rf", c->dir, NULL});
 }
 
 void pg_cluster_start(struct pg_cluster *c)
@@ -186,6 +170,60 @@ void pg_cluster_resume(struct pg_cluster *c)
 
 	for (size_t i = 0; i < count; i++)
 		kill(pids[i], SIGCONT);
+}
+
+static void stop_and_remove(struct pg_cluster *c)
+{
+	pg_cluster_resume(c);
+	run_status((const char *[]){DEV_POSTGRES, "stop", c->dir, "immediate", NULL});
+	run_status((const char *[]){"rm", "-rf", c->dir, NULL});
+}
+
+/* A process that outlives the test program, even a killed one, and then removes what that left. The
+ * pipe ends with the test program; pg_cluster_free closes it when nothing is left to do. */
+static void start_guardian(struct pg_cluster *c)
+{
+	int ends[2];
+	char byte;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	c->guardian = fork();
+	assert_true(c->guardian >= 0);
+	if (c->guardian == 0) {
+		setsid();
+		close(ends[1]);
+		while (read(ends[0], &byte, 1) < 0 && errno == EINTR)
+			;
+		if (access(c->dir, F_OK) == 0)
+			stop_and_remove(c);
+		_exit(0);
+	}
+	close(ends[0]);
+	c->guardian_pipe = ends[1];
+}
+
+void pg_cluster_init(struct pg_cluster *c)
+{
+	char port[16];
+
+	strcpy(c->dir, "/tmp/fieldgate-test-XXXXXX");
+	assert_non_null(mkdtemp(c->dir));
+	/* The server's user must get through to its own directory in it. */
+	assert_int_equal(chmod(c->dir, 0711), 0);
+	c->port = free_port();
+	start_guardian(c);
+	make_url(c->url, sizeof(c->url), c, "fieldgate_ingest");
+	make_url(c->owner_url, sizeof(c->owner_url), c, "fieldgate_owner");
+	snprintf(port, sizeof(port), "%d", c->port);
+	run((const char *[]){DEV_POSTGRES, "init", c->dir, port, NULL});
+	pg_cluster_start(c);
+}
+
+void pg_cluster_free(struct pg_cluster *c)
+{
+	stop_and_remove(c);
+	close(c->guardian_pipe);
+	waitpid(c->guardian, NULL, 0);
 }
 
 /* Where process 1 does not reap orphans (a container) they stay as zombies, which PostgreSQL takes

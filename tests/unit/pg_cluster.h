@@ -7,11 +7,15 @@
 #ifndef FG_TESTS_PG_CLUSTER_H
 #define FG_TESTS_PG_CLUSTER_H
 
+#include <sys/types.h>
+
 struct pg_cluster {
 	char dir[64];
 	int port;
 	char url[192];	     /* as fieldgate_ingest, as Fieldgate's processes connect */
 	char owner_url[192]; /* as fieldgate_owner */
+	pid_t guardian;	     /* stops and removes it when the test program dies */
+	int guardian_pipe;
 };
 
 /* Make it and start it. */

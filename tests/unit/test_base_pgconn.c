@@ -168,18 +168,46 @@ static void test_silent_server_is_given_up_at_the_deadline(void **state)
 	close(fd);
 }
 
+/* A full backlog drops packets, as a firewall does; it must not keep us from the next address. */
+static void test_address_that_drops_packets_leaves_time_for_the_next(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM, 0), fill[8];
+	char url[256];
+	PGconn *c;
+
+	(void)state;
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	for (int i = 0; i < 8; i++) {
+		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(fill[i], (struct sockaddr *)&a, sizeof(a));
+	}
+	snprintf(url, sizeof(url),
+		 "host=127.0.0.1,127.0.0.1 port=%d,%d user=fieldgate_ingest dbname=fieldgate "
+		 "passfile=%s/passfile",
+		 ntohs(a.sin_port), cluster.port, cluster.dir);
+	if (open_url(&c, url, 4, -1) != 0)
+		fail_msg("%s", err);
+	PQfinish(c);
+	for (int i = 0; i < 8; i++)
+		close(fill[i]);
+	close(fd);
+}
+
 static void test_stop_ends_connecting_at_once(void **state)
 {
 	char url[64];
 	int fd = silent_server(url, sizeof(url)), stop_fd = eventfd(0, 0);
-	int64_t start = clock_monotonic_us();
 	pthread_t thread;
 	PGconn *c;
 
 	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, stop_soon, &stop_fd), 0);
-	assert_int_equal(open_url(&c, url, 300, stop_fd), -ECANCELED);
-	assert_true(clock_monotonic_us() - start < 100 * US_PER_S);
+	assert_int_equal(open_url(&c, url, 20, stop_fd), -ECANCELED);
 	pthread_join(thread, NULL);
 	close(stop_fd);
 	close(fd);
@@ -254,7 +282,7 @@ static void test_long_statement_is_sent_in_pieces(void **state)
 	memset(sql, 'x', sizeof(sql) - 1);
 	memcpy(sql, "select length('", 15);
 	memcpy(sql + sizeof(sql) - 3, "')", 2);
-	assert_int_equal(pgconn_exec(c, sql, &r, -1, 60, err, sizeof(err)), 0);
+	assert_int_equal(pgconn_exec(c, sql, &r, -1, 20, err, sizeof(err)), 0);
 	PQclear(r);
 	PQfinish(c);
 }
@@ -281,6 +309,7 @@ int main(void)
 		cmocka_unit_test(test_refused_connection_says_why),
 		cmocka_unit_test(test_bad_url_is_refused_without_repeating_its_password),
 		cmocka_unit_test(test_silent_server_is_given_up_at_the_deadline),
+		cmocka_unit_test(test_address_that_drops_packets_leaves_time_for_the_next),
 		cmocka_unit_test(test_stop_ends_connecting_at_once),
 		cmocka_unit_test(test_paused_server_is_given_up_at_the_deadline),
 		cmocka_unit_test(test_stop_ends_waiting_for_a_result_at_once),
