@@ -68,8 +68,6 @@ static void put_bytes(struct writer *w, const void *data, size_t len)
 {
 	const uint8_t *p = data;
 
-	if (len == 0)
-		return;
 	w->crc = crc32c(w->crc, data, len);
 	while (len > 0) {
 		size_t n = WRITER_BUFFER - w->used < len ? WRITER_BUFFER - w->used : len;
@@ -127,7 +125,8 @@ static void put_credential(struct writer *w, const struct credential *c)
 	put_text(w, c->principal->id);
 	put_number(w, c->material != NULL, 1);
 	put_number(w, c->material_len, 4);
-	put_bytes(w, c->material, c->material_len);
+	if (c->material)
+		put_bytes(w, c->material, c->material_len);
 }
 
 static int write_snapshot(const struct snapshot *s, int fd)

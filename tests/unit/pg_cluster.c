@@ -35,7 +35,7 @@ static int run_status(const char *const *argv)
 	int status;
 
 	if (pid == 0) {
-		execvp(argv[0], (char *const *)(uintptr_t)argv);
+		execvp(argv[0], (char *const *)argv);
 		_exit(127);
 	}
 	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;

@@ -184,7 +184,7 @@ static void test_address_that_drops_packets_leaves_time_for_the_next(void **stat
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
 	for (int i = 0; i < 8; i++) {
 		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		connect(fill[i], (struct sockaddr *)&a, sizeof(a));
+		(void)connect(fill[i], (struct sockaddr *)&a, sizeof(a));
 	}
 	snprintf(url, sizeof(url),
 		 "host=127.0.0.1,127.0.0.1 port=%d,%d user=fieldgate_ingest dbname=fieldgate "
