@@ -75,7 +75,8 @@ int store_fixture_begin(void **state)
 	*state = f;
 	strcpy(f->dir, "/tmp/fieldgate-store-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
-	snprintf(f->journal_dir, sizeof(f->journal_dir), "%s/journal", f->dir);
+	strcpy(f->journal_dir, f->dir);
+	strcat(f->journal_dir, "/journal");
 	open_journal(f);
 	f->appended = 0;
 	f->store = NULL;

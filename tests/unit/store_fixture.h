@@ -14,7 +14,7 @@
 struct store_fixture {
 	struct pg_cluster cluster;
 	char dir[64];
-	char journal_dir[96];
+	char journal_dir[80];
 	struct journal *journal;
 	struct store *store;
 	struct store_options options; /* of the next store_fixture_start */
