@@ -23,7 +23,7 @@ write_mosquitto_conf() {
 			# Sessions and messages that wait for a device survive a restart.
 			persistence true
 			persistence_location $run_dir/broker/
-			autosave_interval 60
+			autosave_interval 300
 
 			log_dest stderr
 			log_timestamp false
@@ -64,8 +64,9 @@ write_env() {
 		[FIELDGATE_COAP_PORT]=$coap_port
 		[FIELDGATE_CA]=$run_dir/pki/ca.pem
 		[FIELDGATE_CREDENTIALS]=$run_dir/pki/devices
+		[FLEET_DIR]=$run_dir/pki
 	)
-	for name in FIELDGATE_{DATABASE_URL,MQTT_PORT,COAP_PORT,CA,CREDENTIALS}; do
+	for name in FIELDGATE_{DATABASE_URL,MQTT_PORT,COAP_PORT,CA,CREDENTIALS} FLEET_DIR; do
 		printf 'export %s=%s\n' "$name" "$(single_quoted "${value[$name]}")"
 	done >"$run_dir/env.new"
 	mv -- "$run_dir/env.new" "$run_dir/env"
