@@ -70,31 +70,31 @@ static void note_failure(struct journal *j, struct segment *s, int error)
 static void sync_segment(struct journal *j, struct segment *s)
 {
 	uint64_t number = s->number, end = end_of(s);
-	int fd = s->fd, error = 0;
+	int fd = s->fd, opened = -1, error = 0;
 
 	j->sync_running = true;
 	s->syncing = true;
 	pthread_mutex_unlock(&j->lock);
 
-	/* Of an earlier run, or failed to be opened before: fdatasync is about the file, not the
-	 * fd. */
+	/* A segment of an earlier run: fdatasync is about the file, whoever wrote it. */
 	if (fd < 0)
-		fd = segment_open(j->directory.fd, number, O_WRONLY);
+		fd = opened = segment_open(j->directory.fd, number, O_WRONLY);
 	if (fd < 0)
 		error = -fd;
 	else if (fdatasync(fd) != 0)
 		error = errno;
+	if (opened >= 0)
+		close(opened);
 
 	pthread_mutex_lock(&j->lock);
-	s->fd = fd < 0 ? -1 : fd;
 	s->syncing = false;
 	if (s->dropped) {
 		segment_free(s);
 	} else {
-		if (error)
-			note_failure(j, s, error);
-		else
+		if (!error)
 			s->synced = end;
+		else if (!s->releasing) /* else its file may be gone, and nobody needs it */
+			note_failure(j, s, error);
 		if (s != j->current && s->fd >= 0 && !needs_sync(s)) {
 			close(s->fd);
 			s->fd = -1;
