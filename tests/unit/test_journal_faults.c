@@ -545,13 +545,13 @@ static void fail_each_in_turn(unsigned kinds, enum how how, int error, unsigned 
 static void test_each_system_call_fails_once(void **state)
 {
 	(void)state;
-	fail_each_in_turn(all_kinds & ~(1U << CALL_MEMORY), FAIL_ONCE, EIO, 200);
+	fail_each_in_turn(all_kinds & ~(1U << CALL_MEMORY), FAIL_ONCE, EIO, 100);
 }
 
 static void test_each_system_call_and_all_after_it_fail(void **state)
 {
 	(void)state;
-	fail_each_in_turn(all_kinds & ~(1U << CALL_MEMORY), FAIL_FROM_THEN_ON, EIO, 60);
+	fail_each_in_turn(all_kinds & ~(1U << CALL_MEMORY), FAIL_FROM_THEN_ON, EIO, 30);
 }
 
 static void test_the_disk_is_full_for_one_write(void **state)
@@ -656,7 +656,7 @@ static void test_killed_at_each_system_call(void **state)
 		verify(&scratch, shared->acked);
 		dir_remove(&scratch);
 	}
-	assert_true(at > 200);
+	assert_true(at > 100);
 }
 
 static void test_power_fails_at_each_system_call(void **state)
@@ -673,7 +673,7 @@ static void test_power_fails_at_each_system_call(void **state)
 		verify(&scratch, shared->synced);
 		dir_remove(&scratch);
 	}
-	assert_true(at > 200);
+	assert_true(at > 100);
 }
 
 /* --- Syncs that fail --- */
