@@ -241,24 +241,26 @@ static int read_id(struct directory *d, const char *path, char *err, size_t err_
 	return rc;
 }
 
+int directory_write(int fd, const void *bytes, size_t len)
+{
+	ssize_t n = pwrite(fd, bytes, len, 0);
+
+	if (n >= 0 && (size_t)n != len)
+		return -ENOSPC; /* the only reason for a short write here */
+	return n < 0 || fsync(fd) != 0 ? -errno : 0;
+}
+
 static int write_id_file(struct directory *d)
 {
 	char text[ID_TEXT_SIZE];
 	int fd = openat(d->fd, ID_NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
 			0600);
-	int rc = 0;
-	ssize_t n;
+	int rc;
 
 	if (fd < 0)
 		return -errno;
 	id_text(text, d->id);
-	n = pwrite(fd, text, sizeof(text) - 1, 0);
-	if (n < 0)
-		rc = -errno;
-	else if (n != (ssize_t)sizeof(text) - 1)
-		rc = -ENOSPC; /* the only reason for a short write here */
-	else if (fsync(fd) != 0)
-		rc = -errno;
+	rc = directory_write(fd, text, sizeof(text) - 1);
 	close(fd);
 	return rc;
 }

@@ -35,8 +35,8 @@ struct journal {
 	char *path;
 	uint64_t max_bytes;
 	uint64_t segment_bytes;
-	unsigned sync_interval_ms;
 	uint64_t first_of_run; /* lowest number that this process may append to */
+	unsigned sync_interval_ms;
 	int wakeup_fd;
 
 	/* The appending thread's own. */
@@ -45,13 +45,13 @@ struct journal {
 	bool write_failing;
 	bool spare_asked;
 
+	_Atomic bool full;
 	_Atomic unsigned sleepers;
 	_Atomic uint64_t bytes_others; /* on disk, but for the current segment's */
 	_Atomic uint64_t appended;
 	_Atomic uint64_t refused;
 	_Atomic uint64_t skipped_bytes;
 	_Atomic uint64_t sync_errors;
-	_Atomic bool full;
 
 	pthread_mutex_t lock;	   /* guards what follows */
 	struct segment **segments; /* by number; only appending adds, only releasing removes */
@@ -66,11 +66,11 @@ struct journal {
 
 	/* The sync thread (sync.c). */
 	pthread_t thread;
-	bool thread_started;
 	pthread_cond_t wake;	/* the thread: something to do, or stop */
 	pthread_cond_t settled; /* a sync or the making of a spare has ended */
-	bool sync_running;	/* one fdatasync at a time */
 	uint64_t unsynced;	/* segments of lower numbers need no sync any more */
+	bool sync_running;	/* one fdatasync at a time */
+	bool thread_started;
 	bool spare_wanted;
 	bool spare_in_making;
 	bool stop;

@@ -14,6 +14,7 @@
 
 #include "core/base/crc32c.h"
 #include "core/base/log.h"
+#include "core/journal/directory.h"
 
 #define NAME_DIGITS    20
 #define NAME_SUFFIX    ".segment"
@@ -83,18 +84,6 @@ static void fill_header(struct header *h, const uint8_t id[JOURNAL_ID_BYTES], ui
 	h->crc = htole32(crc32c(0, h, offsetof(struct header, crc)));
 }
 
-static int write_header(int fd, const uint8_t id[JOURNAL_ID_BYTES], uint64_t number)
-{
-	struct header h;
-	ssize_t n;
-
-	fill_header(&h, id, number);
-	n = pwrite(fd, &h, sizeof(h), 0);
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)sizeof(h) ? 0 : -ENOSPC; /* the only reason for a short write here */
-}
-
 static void remove_failed(int dir_fd, const char *name)
 {
 	if (unlinkat(dir_fd, name, 0) != 0)
@@ -109,6 +98,7 @@ int segment_create(int dir_fd, const uint8_t id[JOURNAL_ID_BYTES], uint64_t numb
 		   struct segment **out)
 {
 	char name[SEGMENT_NAME_SIZE];
+	struct header h;
 	struct segment *s;
 	int rc;
 
@@ -124,8 +114,9 @@ int segment_create(int dir_fd, const uint8_t id[JOURNAL_ID_BYTES], uint64_t numb
 		rc = -errno;
 		goto out;
 	}
-	rc = write_header(s->fd, id, number);
-	if (!rc && (fsync(s->fd) != 0 || fsync(dir_fd) != 0))
+	fill_header(&h, id, number);
+	rc = directory_write(s->fd, &h, sizeof(h));
+	if (!rc && fsync(dir_fd) != 0)
 		rc = -errno;
 	if (rc) {
 		remove_failed(dir_fd, name);

@@ -241,7 +241,7 @@ static void test_the_bound_refuses_and_space_given_back_is_used_again(void **sta
 {
 	struct dir d = dir_new();
 	struct journal *j = open_sized(&d, 32768, 4096);
-	struct journal_position next;
+	struct journal_position next = {0, 0};
 	uint64_t n = fill(j, 0), m;
 
 	(void)state;

@@ -343,7 +343,7 @@ static void append_with_image(struct journal *j, const uint8_t id[JOURNAL_ID_BYT
 				       .topic_len = 7};
 	struct journal_record inner = {.kind = 77, .payload = "forged", .payload_len = 6};
 	size_t size = record_size(&inner);
-	struct record_image im;
+	struct record_image im = {.part_count = 0};
 
 	record_encode(&im, &inner, size, record_seed(id, at.segment),
 		      at.offset + RECORD_HEADER + 8);

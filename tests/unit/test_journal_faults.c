@@ -54,6 +54,7 @@ static struct {
 
 static _Atomic unsigned calls[CALL_KINDS];
 static _Atomic bool slow_sync;
+static char order[64]; /* f: a file was synced, d: a directory, r: a file was renamed */
 
 static void arm(unsigned kinds, enum how how, int error, unsigned at)
 {
@@ -97,6 +98,14 @@ static bool fails(enum call kind)
 	return true;
 }
 
+static void note_order(char what)
+{
+	size_t len = strlen(order);
+
+	if (len + 1 < sizeof(order))
+		order[len] = what;
+}
+
 #define REAL(type, name, ...)                                                                      \
 	type __real_##name(__VA_ARGS__);                                                           \
 	type __wrap_##name(__VA_ARGS__);                                                           \
@@ -129,6 +138,7 @@ REAL(int, mkdir, const char *path, mode_t mode)
 
 REAL(int, renameat, int from_fd, const char *from, int to_fd, const char *to)
 {
+	note_order('r');
 	return fails(CALL_DIRECTORY) ? -1 : __real_renameat(from_fd, from, to_fd, to);
 }
 
@@ -336,6 +346,7 @@ static int sync_file(int fd, enum call kind)
 	if (fails(kind))
 		return -1;
 	disk_synced(&st);
+	note_order(S_ISDIR(st.st_mode) ? 'd' : 'f');
 	return 0;
 }
 
@@ -620,6 +631,22 @@ static void test_making_the_directory_fails_at_each_call(void **state)
 	}
 }
 
+static void test_the_id_gets_its_name_when_all_it_needs_is_on_the_disk(void **state)
+{
+	struct dir d = dir_new();
+	struct journal *j;
+	char err[512];
+
+	(void)state;
+	shared->file_count = 0;
+	memset(order, 0, sizeof(order));
+	assert_int_equal(open_faulty(&j, &d, err), 0);
+	/* The file, the directory's own name, the rename, the directory; then the first segment. */
+	assert_memory_equal(order, "fdrdfd", 6);
+	journal_close(j);
+	dir_remove(&d);
+}
+
 /* --- The process or the machine stops at each call --- */
 
 /* True if the child was killed, false if it came to its end. */
@@ -674,6 +701,56 @@ static void test_power_fails_at_each_system_call(void **state)
 		dir_remove(&scratch);
 	}
 	assert_true(at > 100);
+}
+
+/* All is stored and released: one segment is left, without a record, and its number is all that the
+ * journal knows of its past. */
+static void prepare_empty(struct dir *d)
+{
+	struct journal_position end;
+	struct journal *j;
+	char err[512];
+
+	*d = dir_new();
+	assert_int_equal(open_faulty(&j, d, err), 0);
+	end = append(j, 0);
+	journal_close(j);
+	assert_int_equal(open_faulty(&j, d, err), 0);
+	journal_release(j, end);
+	shared->highest = journal_end(j);
+	journal_close(j);
+	shared->file_count = 0;
+}
+
+static void test_no_number_comes_again_whatever_call_an_open_dies_at(void **state)
+{
+	bool killed = true;
+
+	(void)state;
+	for (unsigned at = 1; killed; at++) {
+		struct journal *j;
+		char err[512];
+		pid_t child;
+		int status;
+
+		plan.armed = false;
+		prepare_empty(&scratch);
+		child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			arm(all_kinds & ~(1U << CALL_MEMORY), KILL, 0, at);
+			_exit(open_faulty(&j, &scratch, err) == 0 ? 0 : 1);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		pthread_mutex_init(&shared->lock, NULL);
+		killed = WIFSIGNALED(status);
+		lose_power(&scratch, false);
+		assert_int_equal(open_faulty(&j, &scratch, err), 0);
+		assert_true(journal_end(j).segment > shared->highest.segment);
+		journal_close(j);
+		dir_remove(&scratch);
+		assert_true(killed || at > 15);
+	}
 }
 
 /* --- Syncs that fail --- */
@@ -912,7 +989,7 @@ static void test_a_segment_that_cannot_be_deleted_is_tried_again(void **state)
 {
 	struct journal_position end = {0, 0}, first;
 	struct journal *j;
-	uint64_t numbers[64];
+	uint64_t numbers[64] = {0};
 	char err[512];
 
 	(void)state;
@@ -936,7 +1013,7 @@ static void test_a_segment_that_cannot_be_deleted_is_tried_again(void **state)
 
 static void test_an_append_is_one_write_and_nothing_else(void **state)
 {
-	unsigned before[CALL_KINDS];
+	unsigned before[CALL_KINDS] = {0};
 	struct journal *j;
 	char err[512];
 	struct journal_options o = {.dir = scratch.path,
@@ -973,8 +1050,10 @@ int main(void)
 		cmocka_unit_test(test_each_sync_fails_once_and_for_ever),
 		cmocka_unit_test(test_each_allocation_fails_once_and_for_ever),
 		cmocka_unit_test(test_making_the_directory_fails_at_each_call),
+		cmocka_unit_test(test_the_id_gets_its_name_when_all_it_needs_is_on_the_disk),
 		cmocka_unit_test(test_killed_at_each_system_call),
 		cmocka_unit_test(test_power_fails_at_each_system_call),
+		cmocka_unit_test(test_no_number_comes_again_whatever_call_an_open_dies_at),
 		cmocka_unit_test(test_a_failed_sync_is_not_retried_and_nothing_is_claimed),
 		cmocka_unit_test(test_what_was_synced_before_the_failure_stays_proven),
 		cmocka_unit_test(test_an_earlier_segment_is_synced_first),
