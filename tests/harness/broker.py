@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Mosquitto with the plugin, in a directory of its own: configuration, log, and what the broker and
+Fieldgate keep on disk. MOSQUITTO in the environment chooses another broker, FIELDGATE_PLUGIN another build
+of the plugin."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from .postgres import REPOSITORY, free_port
+
+PLUGIN = pathlib.Path(
+    os.environ.get("FIELDGATE_PLUGIN")
+    or REPOSITORY / "build" / os.environ.get("MODE", "release") / "fieldgate.so"
+)
+
+
+def _mosquitto():
+    # Debian puts it where an ordinary user's PATH does not look.
+    found = os.environ.get("MOSQUITTO") or shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    return found
+
+
+class Broker:
+    """
+    pki: a harness.pki.Pki. settings: more lines of fieldgate.conf, as a dict. mosquitto: more lines of
+    mosquitto.conf, before its listeners. plain: also listen without TLS on 127.0.0.1, for tokens.
+    `port` and `plain_port` stay the same over restarts.
+    """
+
+    def __init__(
+        self,
+        dir,
+        database_url,
+        pki,
+        *,
+        settings=None,
+        mosquitto=(),
+        plain=False,
+        with_plugin=True,
+        port=None,
+        plain_port=None,
+    ):
+        self.dir = pathlib.Path(dir)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.pki = pki
+        self.port = port or free_port()
+        self.plain_port = (plain_port or free_port()) if plain else None
+        self.log_file = self.dir / "mosquitto.log"
+        self.state_dir = self.dir / "state"
+        self.process = None
+        self.with_plugin = with_plugin
+        self.settings = {
+            "database.url": database_url,
+            "state.dir": self.state_dir,
+            "database.connect_timeout_s": 2,
+            "store.status_interval_s": 1,
+            **(settings or {}),
+        }
+        self.mosquitto = list(mosquitto)
+        self.configure()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def configure(self, **settings):
+        """Write both files, with these settings changed (`mqtt_max_keepalive_s=60`); None removes one."""
+        for name, value in settings.items():
+            name = name.replace("_", ".", 1)
+            self.settings.pop(name, None)
+            if value is not None:
+                self.settings[name] = value
+        lines = [f"{name} = {value}" for name, value in self.settings.items()]
+        (self.dir / "fieldgate.conf").write_text("\n".join(lines) + "\n")
+        (self.dir / "mosquitto.conf").write_text("\n".join(self._mosquitto_lines()) + "\n")
+
+    def _mosquitto_lines(self):
+        yield "per_listener_settings false"
+        yield f"allow_anonymous {'false' if self.with_plugin else 'true'}"
+        yield "persistence true"
+        yield f"persistence_location {self.dir}/"
+        yield f"log_dest file {self.log_file}"
+        yield "log_timestamp_format %H:%M:%S"
+        yield from ("log_type error", "log_type warning", "log_type notice", "log_type information")
+        # No delay for tests that count latencies.
+        yield "set_tcp_nodelay true"
+        yield "max_inflight_messages 100"
+        yield "max_queued_messages 100000"
+        if os.geteuid() == 0:
+            yield "user root"
+        yield from self.mosquitto
+        if self.with_plugin:
+            yield f"plugin {PLUGIN}"
+            yield f"plugin_opt_config {self.dir / 'fieldgate.conf'}"
+        yield f"listener {self.port} 127.0.0.1"
+        yield f"cafile {self.pki.broker_ca}"
+        yield f"certfile {self.pki.server_cert}"
+        yield f"keyfile {self.pki.server_key}"
+        yield "require_certificate true"
+        yield "tls_version tlsv1.2"
+        if self.plain_port:
+            yield f"listener {self.plain_port} 127.0.0.1"
+
+    def start(self, timeout=20):
+        """Start it and wait until it answers; RuntimeError with the log's end when it does not."""
+        assert self.process is None, "the broker runs already"
+        with open(self.dir / "mosquitto.out", "ab") as out:
+            self.process = subprocess.Popen(
+                [_mosquitto(), "-c", self.dir / "mosquitto.conf"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + timeout
+        while not self._answers():
+            if self.process.poll() is not None:
+                code = self.process.returncode
+                self.process = None
+                raise RuntimeError(f"mosquitto ended with {code}:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"mosquitto does not answer:\n{self.log_tail()}")
+            time.sleep(0.02)
+
+    def _answers(self):
+        with socket.socket() as s:
+            s.settimeout(1)
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, timeout=30):
+        """As an operator would; the exit code, None when it was not running."""
+        if self.process is None:
+            return None
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def kill(self):
+        """SIGKILL."""
+        if self.process is not None:
+            process, self.process = self.process, None
+            process.kill()
+            process.wait()
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def sighup(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    # --- The log: of this broker and of the plugin, over all its starts. ---
+
+    def log(self):
+        return self.log_file.read_text(errors="replace").splitlines() if self.log_file.exists() else []
+
+    def log_tail(self, lines=60):
+        out = self.dir / "mosquitto.out"
+        text = out.read_text(errors="replace").splitlines() if out.exists() else []
+        return "\n".join((self.log() + text)[-lines:])
+
+    def log_position(self):
+        """For `since`: only what is written from now on."""
+        return len(self.log())
+
+    def log_lines(self, pattern, since=0):
+        expression = re.compile(pattern)
+        return [line for line in self.log()[since:] if expression.search(line)]
+
+    def wait_log(self, pattern, since=0, count=1, timeout=10):
+        """The lines that match, as soon as there are `count`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            lines = self.log_lines(pattern, since)
+            if len(lines) >= count:
+                return lines
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{len(lines)} of {count} lines match {pattern!r} after {timeout} s:\n{self.log_tail()}"
+                )
+            time.sleep(0.02)
