@@ -28,16 +28,16 @@ def _mosquitto():
 
 class Broker:
     """
-    pki: a harness.pki.Pki. settings: more lines of fieldgate.conf, as a dict. mosquitto: more lines of
-    mosquitto.conf, before its listeners. plain: also listen without TLS on 127.0.0.1, for tokens.
-    `port` and `plain_port` stay the same over restarts.
+    fleet: a harness.pki.Fleet with a server `localhost`. settings: more lines of fieldgate.conf, as a dict.
+    mosquitto: more lines of mosquitto.conf, before its listeners. plain: also listen without TLS on
+    127.0.0.1, for tokens. `port` and `plain_port` stay the same over restarts.
     """
 
     def __init__(
         self,
         dir,
         database_url,
-        pki,
+        fleet,
         *,
         settings=None,
         mosquitto=(),
@@ -48,7 +48,7 @@ class Broker:
     ):
         self.dir = pathlib.Path(dir)
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.pki = pki
+        self.fleet = fleet
         self.port = port or free_port()
         self.plain_port = (plain_port or free_port()) if plain else None
         self.log_file = self.dir / "mosquitto.log"
@@ -102,9 +102,10 @@ class Broker:
             yield f"plugin {PLUGIN}"
             yield f"plugin_opt_config {self.dir / 'fieldgate.conf'}"
         yield f"listener {self.port} 127.0.0.1"
-        yield f"cafile {self.pki.broker_ca}"
-        yield f"certfile {self.pki.server_cert}"
-        yield f"keyfile {self.pki.server_key}"
+        certificate, key = self.fleet.server_files("localhost")
+        yield f"cafile {self.fleet.device_ca_chain}"
+        yield f"certfile {certificate}"
+        yield f"keyfile {key}"
         yield "require_certificate true"
         yield "tls_version tlsv1.2"
         if self.plain_port:

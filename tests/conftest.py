@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: one PostgreSQL cluster and one set of certificate authorities for a run, a fresh database and
+brokers of its own for each test. When a test fails, the end of its brokers' logs is printed."""
+
+import contextlib
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+# ruff: noqa: E402
+from harness import mqtt
+from harness import postgres as pg
+from harness.broker import Broker
+from harness.pki import Fleet
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, "report_" + call.when, outcome.get_result())
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """The cluster: a harness.postgres.Postgres that runs."""
+    with pg.Postgres(tmp_path_factory.mktemp("postgres")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory):
+    """The directory of a fleet with its CAs and a server certificate for localhost."""
+    directory = tmp_path_factory.mktemp("pki")
+    fleet = Fleet(directory, "")
+    fleet.init()
+    fleet.server("localhost", "127.0.0.1")
+    return directory
+
+
+@pytest.fixture
+def database(postgres):
+    """A migrated database of this test's own: its name."""
+    with postgres.database() as name:
+        yield name
+
+
+class Stack:
+    """What a test of the MQTT path needs: `fleet` makes credentials and their rows, `broker` brokers,
+    `client` and `paho` clients, `query` and `value` ask the database."""
+
+    def __init__(self, postgres, database, authorities, directory):
+        self.postgres, self.database, self.directory = postgres, database, directory
+        self.fleet = Fleet(authorities, postgres.url(pg.OWNER, database))
+        self.brokers = []
+        self.cleanup = contextlib.ExitStack()
+        self.credentials = {}
+
+    def broker(self, **options):
+        """A new Broker, not started; its database role is the one for ingest."""
+        directory = self.directory / f"broker{len(self.brokers)}"
+        url = self.postgres.url(pg.INGEST, self.database)
+        broker = Broker(directory, url, self.fleet, **options)
+        self.brokers.append(broker)
+        return broker
+
+    def started(self, **options):
+        broker = self.broker(**options)
+        broker.start()
+        return broker
+
+    def devices(self, *ids, **options):
+        """Make devices (or services) that are registered: Credentials, by id."""
+        made = {c.id: c for c in self.fleet.mint(ids, **options)}
+        self.credentials.update(made)
+        return made
+
+    def tls(self, credentials, **options):
+        """credentials: an id that `devices` made, Credentials, or None."""
+        if isinstance(credentials, str):
+            credentials = self.credentials[credentials]
+        files = (credentials.cert, credentials.key) if credentials else None
+        return mqtt.tls_context(self.fleet.ca, files, **options)
+
+    def client(self, broker, id, credentials=None, client_id=None, **options):
+        """A harness.mqtt.Client of the device `id`, not connected; dropped when the test ends."""
+        tls = self.tls(credentials or id)
+        client = mqtt.Client(broker.port, id if client_id is None else client_id, tls, **options)
+        self.cleanup.callback(client.drop)
+        return client
+
+    def connected(self, broker, id, **options):
+        return self.client(broker, id, **options).accepted()
+
+    def paho(self, broker, id, **options):
+        return mqtt.Paho(broker.port, id, self.tls(id), **options)
+
+    def query(self, sql, *parameters):
+        return self.postgres.query(sql, parameters, dbname=self.database)
+
+    def value(self, sql, *parameters):
+        return self.postgres.value(sql, parameters, dbname=self.database)
+
+    def wait_rows(self, sql, *parameters, count=1, timeout=15):
+        """The rows, as soon as there are `count`."""
+        return mqtt.eventually(
+            lambda: (lambda rows: rows if len(rows) >= count else None)(self.query(sql, *parameters)),
+            timeout,
+            f"{count} rows of {sql} {parameters}",
+        )
+
+    def set_state(self, id, state):
+        self.query("update principal set state = %s where id = %s", state, id)
+
+    def policy(self, name, *rules):
+        """rules: ("publish", filter) or ("publish", filter, "deny")."""
+        self.query("insert into policy (name) values (%s)", name)
+        for action, topic_filter, *effect in rules:
+            self.query(
+                "insert into policy_rule (policy, effect, action, filter) values (%s, %s, %s, %s)",
+                name,
+                effect[0] if effect else "allow",
+                action,
+                topic_filter,
+            )
+
+    def close(self):
+        self.cleanup.close()
+        for broker in self.brokers:
+            broker.stop()
+
+
+@pytest.fixture
+def stack(request, postgres, database, authorities, tmp_path):
+    stack = Stack(postgres, database, authorities, tmp_path)
+    try:
+        yield stack
+    finally:
+        failed = getattr(getattr(request.node, "report_call", None), "failed", True)
+        try:
+            stack.close()
+        finally:
+            if failed:
+                for broker in stack.brokers:
+                    print(f"--- the end of {broker.log_file}\n{broker.log_tail()}")
