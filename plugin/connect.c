@@ -37,7 +37,7 @@ static int refuse(const struct attempt *a, const char *fmt, ...)
 
 static int refuse(const struct attempt *a, const char *fmt, ...)
 {
-	char why[512];
+	char why[640];
 	va_list ap;
 
 	va_start(ap, fmt);
