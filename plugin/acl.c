@@ -54,16 +54,16 @@ static void log_refusal(struct plugin *p, const struct mosquitto_evt_acl_check *
 	const char *event = will			      ? "will_refused"
 			    : e->access == MOSQ_ACL_SUBSCRIBE ? "subscribe_refused"
 							      : "publish_refused";
+	char note[RATE_LIMIT_NOTE_MAX];
 	uint64_t suppressed;
 
 	if (!rate_limit_pass(refusal_limit(&p->refused, name), REFUSAL_INTERVAL_US, &suppressed))
 		return;
-	log_warn(event, name,
-		 "client %.*s may not %s %.200s: %s %.64s; %s (%llu more since the last such line)",
-		 CLIENT_ID_MAX, mosquitto_client_id(e->client), verb(e->access), e->topic,
+	log_warn(event, name, "client %.*s may not %s %.200s: %s %.64s; %s%s", CLIENT_ID_MAX,
+		 mosquitto_client_id(e->client), verb(e->access), e->topic,
 		 principal ? "no rule allows it in policy" : "it is no longer active, or it is not",
 		 principal ? principal->policy->name : "registered any more", consequence,
-		 (unsigned long long)suppressed);
+		 rate_limit_note(note, suppressed));
 }
 
 /*

@@ -50,14 +50,13 @@ static int refuse(const struct attempt *a, const char *fmt, ...)
 
 static int try_later(const struct attempt *a, const char *why)
 {
+	char note[RATE_LIMIT_NOTE_MAX];
 	uint64_t suppressed;
 
 	if (rate_limit_pass(&a->plugin->not_ready, US_PER_S, &suppressed))
-		log_warn("connect_delayed", NULL,
-			 "client %.*s from %s is told to try again: %s (%llu more since the last "
-			 "such line)",
+		log_warn("connect_delayed", NULL, "client %.*s from %s is told to try again: %s%s",
 			 CLIENT_ID_MAX, a->client_id, a->address, why,
-			 (unsigned long long)suppressed);
+			 rate_limit_note(note, suppressed));
 	return mosquitto_client_protocol_version(a->client) == 5 ? ERR_SERVER_UNAVAILABLE
 								 : MOSQ_ERR_UNKNOWN;
 }

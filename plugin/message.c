@@ -32,19 +32,19 @@ static const char *what_to_do(int rc)
  */
 static int lost_qos0(struct plugin *p, const char *name, int rc)
 {
+	char note[RATE_LIMIT_NOTE_MAX];
 	uint64_t suppressed;
 
 	if (rate_limit_pass(&p->lost_qos0, US_PER_S, &suppressed))
-		log_error("message_lost", name,
-			  "a QoS 0 message could not be stored: %s; %s (%llu more since the last "
-			  "such line)",
-			  strerror(-rc), what_to_do(rc), (unsigned long long)suppressed);
+		log_error("message_lost", name, "a QoS 0 message could not be stored: %s; %s%s",
+			  strerror(-rc), what_to_do(rc), rate_limit_note(note, suppressed));
 	return MOSQ_ERR_SUCCESS;
 }
 
 static int not_stored(struct plugin *p, const struct mosquitto *client, const char *name, int rc)
 {
 	struct session *s = sessions_by_client(&p->sessions, client);
+	char note[RATE_LIMIT_NOTE_MAX];
 	uint64_t suppressed;
 
 	if (s)
@@ -52,8 +52,8 @@ static int not_stored(struct plugin *p, const struct mosquitto *client, const ch
 	if (rate_limit_pass(&p->not_stored, US_PER_S, &suppressed))
 		log_error("publish_not_stored", name,
 			  "its connection is closed without acknowledgement, so that it keeps the "
-			  "message: %s; %s (%llu more since the last such line)",
-			  strerror(-rc), what_to_do(rc), (unsigned long long)suppressed);
+			  "message: %s; %s%s",
+			  strerror(-rc), what_to_do(rc), rate_limit_note(note, suppressed));
 	return MOSQ_ERR_UNKNOWN;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/rate_limit.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/clock.h"
@@ -18,6 +20,15 @@ bool rate_limit_pass(struct rate_limit *l, int64_t interval_us, uint64_t *suppre
 	l->suppressed = 0;
 	l->last_us = now_us;
 	return true;
+}
+
+const char *rate_limit_note(char text[RATE_LIMIT_NOTE_MAX], uint64_t suppressed)
+{
+	text[0] = '\0';
+	if (suppressed > 0)
+		snprintf(text, RATE_LIMIT_NOTE_MAX, " (%" PRIu64 " more since the last such line)",
+			 suppressed);
+	return text;
 }
 
 struct rate_limit *refusal_limit(struct refusal_limits *l, const char *principal_id)

@@ -3,8 +3,10 @@
 brokers of its own for each test. When a test fails, the end of its brokers' logs is printed."""
 
 import contextlib
+import os
 import pathlib
 import sys
+import tempfile
 
 import pytest
 
@@ -24,10 +26,13 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """The cluster: a harness.postgres.Postgres that runs."""
-    with pg.Postgres(tmp_path_factory.mktemp("postgres")) as cluster:
-        yield cluster
+    # Not below pytest's own directory, which the server's user cannot reach when tests run as root.
+    with tempfile.TemporaryDirectory(prefix="fieldgate-test-") as directory:
+        os.chmod(directory, 0o711)
+        with pg.Postgres(pathlib.Path(directory) / "postgres") as cluster:
+            yield cluster
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +71,9 @@ class Stack:
         self.brokers.append(broker)
         return broker
 
-    def started(self, **options):
+    def started(self, wait_registry=True, **options):
         broker = self.broker(**options)
-        broker.start()
+        broker.start(wait_registry=wait_registry)
         return broker
 
     def devices(self, *ids, **options):

@@ -111,9 +111,11 @@ class Broker:
         if self.plain_port:
             yield f"listener {self.plain_port} 127.0.0.1"
 
-    def start(self, timeout=20):
-        """Start it and wait until it answers; RuntimeError with the log's end when it does not."""
+    def start(self, timeout=20, wait_registry=True):
+        """Start it and wait until it answers and knows its devices, from the database or from the copy on
+        disk; RuntimeError with the log's end when it does not."""
         assert self.process is None, "the broker runs already"
+        since = self.log_position()
         with open(self.dir / "mosquitto.out", "ab") as out:
             self.process = subprocess.Popen(
                 [_mosquitto(), "-c", self.dir / "mosquitto.conf"],
@@ -131,6 +133,8 @@ class Broker:
                 self.kill()
                 raise RuntimeError(f"mosquitto does not answer:\n{self.log_tail()}")
             time.sleep(0.02)
+        if self.with_plugin and wait_registry:
+            self.wait_log('event=registry_loaded|event=plugin_started.* known"$', since, timeout=timeout)
 
     def _answers(self):
         with socket.socket() as s:

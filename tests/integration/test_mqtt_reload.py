@@ -99,7 +99,7 @@ def test_restored_sessions_survive_when_the_registry_is_not_there(stack, postgre
     (broker.state_dir / "mqtt" / "registry.snapshot").unlink()
     postgres.stop()
     try:
-        broker.start()
+        broker.start(wait_registry=False)
         reload(broker)
     finally:
         postgres.start()
