@@ -62,6 +62,7 @@ class Stack:
         self.brokers = []
         self.cleanup = contextlib.ExitStack()
         self.credentials = {}
+        self.canaries = 0
 
     def broker(self, **options):
         """A new Broker, not started; its database role is the one for ingest."""
@@ -115,6 +116,28 @@ class Stack:
             timeout,
             f"{count} rows of {sql} {parameters}",
         )
+
+    def in_force(self, broker, timeout=5):
+        """Wait until what was committed in the registry up to now is in force in the broker: it takes the
+        registry over whole, so a new device is accepted only then."""
+        self.canaries += 1
+        id = f"canary-{self.canaries}"
+        self.devices(id)
+        mqtt.eventually(lambda: self._connects(broker, id), timeout, "the acceptance of a new device")
+
+    def _connects(self, broker, id):
+        try:
+            return self.client(broker, id).connect().code == 0
+        except mqtt.Closed:
+            return False
+
+    def stored(self, broker):
+        """Wait until everything published up to now is stored: the journal keeps the order."""
+        self.in_force(broker)
+        id = f"canary-{self.canaries}"
+        with self.connected(broker, id) as client:
+            client.publish(f"m/d/{id}/d2c", b'{"seq": 1, "light": 0}')
+        self.wait_rows("select from telemetry where device = %s", id)
 
     def set_state(self, id, state):
         self.query("update principal set state = %s where id = %s", state, id)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.mqtt import V5, V311, Client, Closed, eventually
+from harness.mqtt import V5, V311, Client, Closed
 
 DURABLE = [f"sleeper-{n:04}" for n in range(1000)]
 
@@ -23,7 +23,7 @@ def reload(broker):
 def commander(stack, broker):
     stack.policy("commander", ("publish", "m/d/+/c2d"))
     stack.devices("commander", service=True, policy="commander")
-    eventually(lambda: stack.client(broker, "commander").connect().code == 0, 5)
+    stack.in_force(broker)
     return stack.connected(broker, "commander", version=V5)
 
 
@@ -53,15 +53,14 @@ def test_thousand_offline_sessions_with_queued_messages_survive(stack):
     for id in DURABLE:
         assert sender.publish(f"m/d/{id}/c2d", b"before " + id.encode()) == 0
     stack.set_state(DURABLE[7], "suspended")
-    eventually(lambda: stack.client(broker, DURABLE[7]).connect().code == 5, 5, "the suspension")
+    stack.in_force(broker)
 
     since = reload(broker)
     sender.ping()
     assert broker.log_lines("event=(connect_refused|session_closed)", since) == []
     assert broker.log_lines("not authorised", since) == []
     for id in DURABLE:
-        # 0x10: to nobody, for the suspended one gets nothing while it is.
-        assert sender.publish(f"m/d/{id}/c2d", b"after") == (0x10 if id == DURABLE[7] else 0)
+        assert sender.publish(f"m/d/{id}/c2d", b"after") == 0
     for n, id in enumerate(DURABLE):
         client, connack = wake(stack, broker, id, n)
         if id == DURABLE[7]:
@@ -71,6 +70,13 @@ def test_thousand_offline_sessions_with_queued_messages_survive(stack):
         assert client.receive().payload == b"before " + id.encode()
         assert client.receive().payload == b"after"
         client.disconnect()
+    # Nothing was added for the suspended one while it was; what it had waits until it may come back.
+    stack.set_state(DURABLE[7], "active")
+    stack.in_force(broker)
+    client, connack = wake(stack, broker, DURABLE[7], 7)
+    assert connack.session_present
+    client.ping()
+    assert [m.payload for m in client.messages] == [b"before " + DURABLE[7].encode()]
 
 
 def test_sessions_restored_from_disk_survive(stack):
@@ -104,13 +110,7 @@ def test_restored_sessions_survive_when_the_registry_is_not_there(stack, postgre
     finally:
         postgres.start()
 
-    def awake():
-        try:
-            return wake(stack, broker, ids[0])[1].code == 0
-        except Closed:
-            return False
-
-    eventually(awake, 15, "the registry")
+    stack.in_force(broker, timeout=15)
     for n, id in enumerate(ids):
         assert wake(stack, broker, id, n)[1].session_present
 
@@ -151,12 +151,14 @@ def test_expired_sessions_end_quietly_after_reload(stack):
         client.subscribe(f"m/d/{id}/c2d")
         client.disconnect()
     stack.query("update principal set state = 'suspended'")
-    eventually(lambda: stack.client(broker, ids[0]).connect().code == 5, 5, "the suspension")
+    stack.in_force(broker)
     since = reload(broker)
     broker.wait_log("Expiring client", since, count=len(ids))
     assert broker.running()
-    stack.query("update principal set state = 'active'")
-    eventually(lambda: stack.client(broker, ids[1]).connect().code == 0, 5, "acceptance")
+    # Whatever is wrong with that list shows when it is walked again.
+    stack.in_force(broker)
+    time.sleep(2)
+    stack.in_force(broker)
 
 
 def test_reload_is_no_way_in_without_certificate(stack):
