@@ -137,7 +137,7 @@ class Stack:
         id = f"canary-{self.canaries}"
         with self.connected(broker, id) as client:
             client.publish(f"m/d/{id}/d2c", b'{"seq": 1, "light": 0}')
-        self.wait_rows("select from telemetry where device = %s", id)
+        self.wait_rows("select 1 from telemetry where device = %s", id)
 
     def set_state(self, id, state):
         self.query("update principal set state = %s where id = %s", state, id)

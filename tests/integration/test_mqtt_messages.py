@@ -207,7 +207,7 @@ def test_wills_of_a_stopping_broker_become_rows(stack):
         stack.connected(broker, id, will=Will(f"m/d/{id}/d2c", b'{"temperature": -2}')).ping()
     broker.stop()
     broker.start()
-    stack.wait_rows("select from telemetry", count=5)
+    stack.wait_rows("select 1 from telemetry", count=5)
     stack.stored(broker)
     assert stack.value("select count(*) from telemetry where temperature = -2") == 5
 
@@ -257,5 +257,5 @@ def test_full_journal_closes_the_connection_without_acknowledgement(stack, postg
             return False
 
     eventually(stored, 30, "room in the journal")
-    stack.wait_rows("select from telemetry where temperature = 1000", timeout=30)
+    stack.wait_rows("select 1 from telemetry where temperature = 1000", timeout=30)
     assert stack.value("select count(*) from telemetry where temperature < 1000") == acknowledged

@@ -91,7 +91,7 @@ def test_broker_answers_all_the_while(stack, how):
         stack.postgres.resume()
     else:
         stack.postgres.start()
-    stack.wait_rows("select from telemetry where device = 'dev-1'", count=300, timeout=30)
+    stack.wait_rows("select 1 from telemetry where device = 'dev-1'", count=300, timeout=30)
     assert stack.value("select count(*) from telemetry where device = 'dev-1'") == 300
 
 

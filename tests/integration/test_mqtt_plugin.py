@@ -74,7 +74,7 @@ def test_broker_stops_cleanly_and_keeps_what_it_has(stack):
         client.publish("m/d/dev-1/d2c", b'{"temperature": %d}' % n)
     assert broker.stop() == 0
     broker.start()
-    stack.wait_rows("select from telemetry", count=200)
+    stack.wait_rows("select 1 from telemetry", count=200)
 
 
 def test_log_lines_of_other_threads_reach_the_broker_log(stack):

@@ -20,7 +20,7 @@ def test_connect_and_disconnect_are_rows(stack):
     event, client_id, source, reason, address = stack.wait_rows(EVENTS, "dev-1", count=2)[1]
     assert (event, client_id, source, address) == ("disconnected", "dev-1", "mqtt", "127.0.0.1")
     assert re.search("goodbye|was closed", reason)
-    stack.wait_rows("select from presence where device = 'dev-1' and not connected and reason = %s", reason)
+    stack.wait_rows("select 1 from presence where device = 'dev-1' and not connected and reason = %s", reason)
 
 
 def test_lost_connection_is_a_row(stack):
@@ -74,12 +74,12 @@ def test_killed_broker_leaves_nobody_connected(stack):
     broker = stack.started()
     stack.connected(broker, "dev-1")
     stack.connected(broker, "dev-2")
-    stack.wait_rows("select from presence where connected", count=2)
+    stack.wait_rows("select 1 from presence where connected", count=2)
     broker.kill()
     broker.start()
-    stack.wait_rows("select from presence where not connected", count=2)
+    stack.wait_rows("select 1 from presence where not connected", count=2)
     stack.connected(broker, "dev-1")
-    stack.wait_rows("select from presence where device = 'dev-1' and connected")
+    stack.wait_rows("select 1 from presence where device = 'dev-1' and connected")
 
 
 def test_each_client_id_of_a_device_has_its_row(stack):
@@ -92,7 +92,7 @@ def test_each_client_id_of_a_device_has_its_row(stack):
         " order by 1",
         count=3,
     )
-    stack.wait_rows("select from presence where client_id = 'dev-1/1' and not connected")
+    stack.wait_rows("select 1 from presence where client_id = 'dev-1/1' and not connected")
     assert [row[0] for row in rows] == ["dev-1/0", "dev-1/1", "dev-1/2"]
 
 
@@ -127,7 +127,7 @@ def test_take_over_with_a_will_keeps_the_device_connected(stack):
         "connected",
     ]
     # The broker publishes the will of the connection that was taken over: once.
-    stack.wait_rows("select from telemetry where device = 'dev-1' and temperature = -5")
+    stack.wait_rows("select 1 from telemetry where device = 'dev-1' and temperature = -5")
     second.publish("m/d/dev-1/d2c", b'{"temperature": 1}')
-    stack.wait_rows("select from telemetry where temperature = 1")
+    stack.wait_rows("select 1 from telemetry where temperature = 1")
     assert stack.value("select count(*) from telemetry where temperature = -5") == 1

@@ -96,7 +96,7 @@ def test_will_of_a_suspended_device_is_not_published(stack):
     client = stack.connected(broker, "dev-1", will=will)
     stack.set_state("dev-1", "suspended")
     client.wait_closed(WITHIN_S)
-    stack.wait_rows("select from presence_event where device = 'dev-1' and event = 'disconnected'")
+    stack.wait_rows("select 1 from presence_event where device = 'dev-1' and event = 'disconnected'")
     ear.ping()
     assert ear.messages == []
     assert stack.value("select count(*) from telemetry") == 0
