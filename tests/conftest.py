@@ -63,6 +63,7 @@ class Stack:
         self.cleanup = contextlib.ExitStack()
         self.credentials = {}
         self.canaries = 0
+        self.outage = False
 
     def broker(self, **options):
         """A new Broker, not started; its database role is the one for ingest."""
@@ -139,6 +140,21 @@ class Stack:
             client.publish(f"m/d/{id}/d2c", b'{"seq": 1, "light": 0}')
         self.wait_rows("select 1 from telemetry where device = %s", id)
 
+    def stop_database(self, mode="fast"):
+        """Until start_database, or the test's end."""
+        self.outage = True
+        self.postgres.stop(mode)
+
+    def pause_database(self):
+        """It keeps its connections and answers nothing."""
+        self.outage = True
+        self.postgres.pause()
+
+    def start_database(self):
+        self.postgres.resume()
+        self.postgres.start()
+        self.outage = False
+
     def set_state(self, id, state):
         self.query("update principal set state = %s where id = %s", state, id)
 
@@ -156,8 +172,12 @@ class Stack:
 
     def close(self):
         self.cleanup.close()
-        for broker in self.brokers:
-            broker.stop()
+        try:
+            for broker in self.brokers:
+                broker.stop()
+        finally:
+            if self.outage:
+                self.start_database()
 
 
 @pytest.fixture

@@ -8,25 +8,18 @@ import pytest
 from harness.mqtt import V5, V311, Closed, eventually
 
 
-@pytest.fixture(autouse=True)
-def database_comes_back(postgres):
-    yield
-    postgres.resume()
-    postgres.start()
-
-
 def test_broker_restarted_without_database_accepts_its_devices(stack):
     stack.devices("dev-1", "dev-2")
     stack.set_state("dev-2", "suspended")
     broker = stack.started()
     stack.connected(broker, "dev-1")
     broker.stop()
-    stack.postgres.stop()
+    stack.stop_database()
     broker.start()
     client = stack.connected(broker, "dev-1")
     assert client.publish("m/d/dev-1/d2c", b'{"temperature": 4}') == 0
     assert stack.client(broker, "dev-2").connect().code == 5
-    stack.postgres.start()
+    stack.start_database()
     assert stack.wait_rows("select temperature from telemetry where device = 'dev-1'") == [(4,)]
 
 
@@ -35,7 +28,7 @@ def test_broker_killed_and_restarted_without_database_accepts_its_devices(stack)
     broker = stack.started()
     stack.connected(broker, "dev-1")
     broker.kill()
-    stack.postgres.stop("immediate")
+    stack.stop_database("immediate")
     broker.start()
     stack.connected(broker, "dev-1")
 
@@ -43,7 +36,7 @@ def test_broker_killed_and_restarted_without_database_accepts_its_devices(stack)
 @pytest.mark.parametrize("version", [V311, V5])
 def test_first_start_without_database_tells_devices_to_try_again(stack, version):
     stack.devices("dev-1")
-    stack.postgres.stop()
+    stack.stop_database()
     broker = stack.started(wait_registry=False)
     for _ in range(20):
         # The socket closes without "not authorised", which a device would take for final. (Mosquitto 2.1
@@ -54,7 +47,7 @@ def test_first_start_without_database_tells_devices_to_try_again(stack, version)
             pass
     assert 1 <= len(broker.log_lines("event=connect_delayed")) <= 5
     assert broker.log_lines("event=connect_refused") == []
-    stack.postgres.start()
+    stack.start_database()
 
     def accepted():
         try:
@@ -72,9 +65,9 @@ def test_broker_answers_all_the_while(stack, how):
     broker = stack.started()
     client = stack.connected(broker, "dev-1")
     if how == "pause":
-        stack.postgres.pause()
+        stack.pause_database()
     else:
-        stack.postgres.stop()
+        stack.stop_database()
     waits = []
     for n in range(300):
         payload = b'{"temperature": 1, "seq": %d}' % n
@@ -87,10 +80,7 @@ def test_broker_answers_all_the_while(stack, how):
                 assert other.publish("m/d/dev-1/d2c") == 0x87
     # A broker that waits for the database waits for its timeouts, which are seconds.
     assert statistics.median(waits) < 0.5 and max(waits) < 2, max(waits)
-    if how == "pause":
-        stack.postgres.resume()
-    else:
-        stack.postgres.start()
+    stack.start_database()
     stack.wait_rows("select 1 from telemetry where device = 'dev-1'", count=300, timeout=30)
     assert stack.value("select count(*) from telemetry where device = 'dev-1'") == 300
 
@@ -99,9 +89,9 @@ def test_broker_stops_without_database(stack):
     stack.devices("dev-1")
     broker = stack.started()
     client = stack.connected(broker, "dev-1")
-    stack.postgres.pause()
+    stack.pause_database()
     assert client.publish("m/d/dev-1/d2c", b'{"temperature": 5}') == 0
     assert broker.stop(timeout=15) == 0
-    stack.postgres.resume()
+    stack.start_database()
     broker.start()
     assert stack.wait_rows("select temperature from telemetry where device = 'dev-1'") == [(5,)]

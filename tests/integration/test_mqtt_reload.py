@@ -95,7 +95,7 @@ def test_sessions_restored_from_disk_survive(stack):
         assert client.receive().payload == b"x"
 
 
-def test_restored_sessions_survive_when_the_registry_is_not_there(stack, postgres):
+def test_restored_sessions_survive_when_the_registry_is_not_there(stack):
     """With neither database nor copy nobody can be judged: then nobody is thrown out."""
     ids = DURABLE[:10]
     stack.devices(*ids)
@@ -103,12 +103,10 @@ def test_restored_sessions_survive_when_the_registry_is_not_there(stack, postgre
     make_durable(stack, broker, ids)
     broker.stop()
     (broker.state_dir / "mqtt" / "registry.snapshot").unlink()
-    postgres.stop()
-    try:
-        broker.start(wait_registry=False)
-        reload(broker)
-    finally:
-        postgres.start()
+    stack.stop_database()
+    broker.start(wait_registry=False)
+    reload(broker)
+    stack.start_database()
 
     stack.in_force(broker, timeout=15)
     for n, id in enumerate(ids):
