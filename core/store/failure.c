@@ -173,6 +173,8 @@ static int restore(struct writer *w, struct dberror *e)
 		rc = database_query(w->sender.conn, &rollback, w->stop_fd, timeout, NULL, e);
 	if (rc == 0)
 		rc = session_read_position(w, e);
+	if (rc == 0)
+		rc = session_report_trouble(w, e);
 	if (rc == -EIO && !e->lost)
 		log_trouble(w, e);
 	return rc;

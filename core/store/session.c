@@ -22,6 +22,7 @@
 #define CATALOGUE_DUE_US     (2 * US_PER_S) /* with OVERDUE: a new column is in use within 5 s */
 #define CATALOGUE_OVERDUE_US (4 * US_PER_S)
 #define MAINTAIN_INTERVAL_US (60 * US_PER_S)
+#define REPORT_INTERVAL_US   (5 * US_PER_S)
 
 /* Custom plans would be made anew for each batch: the arrays tell the planner nothing. */
 static const char session_sql[] =
@@ -311,6 +312,43 @@ int session_make_partition(struct writer *w, struct dberror *e)
 	return rc;
 }
 
+/* ---- reporting ---- */
+
+/*
+ * What journal_advance tells with each batch, when there is none to tell it with: nothing has come
+ * for long, or nothing can be stored. No flight is under way, and what was read last is held.
+ */
+static int report(struct writer *w, struct dberror *e)
+{
+	struct journal_stats js;
+	unsigned char interval[16] = {0};
+	uint64_t bytes, lag = 0;
+	struct database_query q = {
+		.sql = "update fieldgate.ingest set backlog_bytes = $2::int8, lag = $3::interval,"
+		       " updated_at = clock_timestamp() where journal = $1::uuid",
+		.count = 3,
+		.values = {(const char *)journal_id(w->journal), (const char *)&bytes,
+			   (const char *)interval},
+		.lengths = {16, sizeof(bytes), sizeof(interval)},
+	};
+
+	journal_stats(w->journal, &js);
+	if (w->held.there && clock_realtime_us() > w->held.r.received_at_us)
+		lag = (uint64_t)(clock_realtime_us() - w->held.r.received_at_us);
+	bytes = htobe64(w->held.there ? js.backlog_bytes : 0);
+	lag = htobe64(lag);
+	memcpy(interval, &lag, sizeof(lag));
+	w->reported_at_us = clock_monotonic_us();
+	return query(w, &q, NULL, e);
+}
+
+int session_report_trouble(struct writer *w, struct dberror *e)
+{
+	if (clock_monotonic_us() - w->reported_at_us < REPORT_INTERVAL_US)
+		return 0;
+	return report(w, e);
+}
+
 /* ---- chores ---- */
 
 static void log_maintenance(const PGresult *r)
@@ -360,8 +398,11 @@ int session_chores(struct writer *w, struct dberror *e)
 {
 	int rc = session_leave_pipeline(w, e);
 
-	if (rc == 0 && maintenance_due(w, clock_monotonic_us()))
-		rc = maintain(w, e);
+	if (rc == 0 && maintenance_due(w, clock_monotonic_us())) {
+		rc = report(w, e);
+		if (rc == 0)
+			rc = maintain(w, e);
+	}
 	if (rc == 0)
 		rc = session_reload_catalogue(w, e);
 	return rc == 0 ? session_enter_pipeline(w, e) : rc;
@@ -378,6 +419,8 @@ static int begin_session(struct writer *w, struct dberror *e)
 		rc = make_ingest_row(w, e);
 	if (rc == 0)
 		rc = session_read_position(w, e);
+	if (rc == 0)
+		rc = report(w, e);
 	if (rc == 0 && maintenance_due(w, clock_monotonic_us()))
 		rc = maintain(w, e);
 	else if (rc == 0)

@@ -143,9 +143,9 @@ static const char *type_name(enum pg_oid type)
 	}
 }
 
-/* A text is made in three lists at once: target columns, values, and parameters. */
+/* A text is made in three lists at once: target columns, their values, and the parameters. */
 struct builder {
-	struct bytes targets, values, params, names;
+	struct bytes targets, values, params;
 	unsigned count;
 };
 
@@ -160,9 +160,7 @@ static void add(struct builder *t, const char *target, enum pg_oid type, bool so
 {
 	t->count++;
 	comma(&t->params);
-	bytes_printf(&t->params, "$%u::%s[]", t->count, type_name(type));
-	comma(&t->names);
-	bytes_printf(&t->names, "a%u", t->count);
+	bytes_printf(&t->params, "unnest($%1$u::%2$s[]) as a%1$u", t->count, type_name(type));
 	if (!target)
 		return;
 	comma(&t->targets);
@@ -189,11 +187,10 @@ static void add_metrics(struct builder *t, const struct statement *st, const str
 
 static void finish(struct builder *t, struct bytes *b)
 {
-	b->failed |= t->targets.failed | t->values.failed | t->params.failed | t->names.failed;
+	b->failed |= t->targets.failed | t->values.failed | t->params.failed;
 	bytes_free(&t->targets);
 	bytes_free(&t->values);
 	bytes_free(&t->params);
-	bytes_free(&t->names);
 }
 
 static void put_bytes(struct bytes *b, const struct bytes *from)
@@ -201,13 +198,15 @@ static void put_bytes(struct bytes *b, const struct bytes *from)
 	bytes_put(b, from->data, from->len);
 }
 
+/*
+ * All the arrays side by side. As functions in `from` each would be written to a tuplestore of its
+ * own first; as a select list they are read in step.
+ */
 static void put_rows(struct bytes *b, const struct builder *t)
 {
-	bytes_put_string(b, "unnest(");
+	bytes_put_string(b, "(select ");
 	put_bytes(b, &t->params);
-	bytes_put_string(b, ") as u(");
-	put_bytes(b, &t->names);
-	bytes_put_string(b, ")");
+	bytes_put_string(b, ") as u");
 }
 
 static void put_insert(struct bytes *b, const char *table, const struct builder *t)

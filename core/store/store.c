@@ -125,6 +125,8 @@ static int start_thread(struct store *s)
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	rc = pthread_create(&s->thread, NULL, run, s);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc == 0)
+		(void)pthread_setname_np(s->thread, "fg-store");
 	return -rc;
 }
 

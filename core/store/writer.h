@@ -88,7 +88,7 @@ struct writer {
 	char last_trouble[DBERROR_MESSAGE_MAX + 32]; /* logged once */
 	bool said_storing;
 
-	int64_t catalogue_at_us, maintain_at_us, status_at_us, dead_letters_at_us;
+	int64_t catalogue_at_us, maintain_at_us, reported_at_us, status_at_us, dead_letters_at_us;
 	bool maintained;
 	uint64_t dead_letters_said;
 
@@ -118,6 +118,9 @@ int session_chores(struct writer *w, struct dberror *e);
 
 int session_reload_catalogue(struct writer *w, struct dberror *e);
 int session_reload_partitions(struct writer *w, bool *changed, struct dberror *e);
+
+/* The backlog and its age into fieldgate.ingest, if that was not done a moment ago. */
+int session_report_trouble(struct writer *w, struct dberror *e);
 
 /* Make the partition that the held record needs, or note that the database refuses it. */
 int session_make_partition(struct writer *w, struct dberror *e);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -117,6 +118,19 @@ static pid_t backend(struct store_fixture *f)
 	PQclear(r);
 	PQfinish(c);
 	return pid;
+}
+
+/* A loop that does not sleep would use a whole core. */
+static void assert_idle_for(int64_t us)
+{
+	struct timespec before, after;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	usleep((useconds_t)us);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	assert_true((after.tv_sec - before.tv_sec) * US_PER_S +
+			    (after.tv_nsec - before.tv_nsec) / 1000 <
+		    us / 4);
 }
 
 static void test_killed_backends_lose_and_repeat_nothing(void **state)
@@ -245,6 +259,7 @@ static void test_lag_grows_while_the_database_is_away(void **state)
 static void test_silent_server_is_given_up_and_nothing_repeated(void **state)
 {
 	struct store_fixture *f = *state;
+	struct store_stats st;
 	struct stream s;
 
 	f->options.statement_timeout_s = 1;
@@ -253,9 +268,11 @@ static void test_silent_server_is_given_up_and_nothing_repeated(void **state)
 	store_fixture_start(f);
 	wait_rows(f, 300);
 	pg_cluster_pause(&f->cluster);
-	usleep(4000000);
-	pg_cluster_resume(&f->cluster);
 	pthread_join(s.thread, NULL);
+	assert_idle_for(4000000);
+	store_stats(f->store, &st);
+	assert_false(st.connected);
+	pg_cluster_resume(&f->cluster);
 	store_fixture_settle(f);
 	assert_each_stored_once(f, 1500);
 }
@@ -280,6 +297,18 @@ static void test_stop_does_not_wait_for_a_silent_server(void **state)
 	assert_each_stored_once(f, 101);
 }
 
+static void test_writer_sleeps_when_there_is_nothing_to_do(void **state)
+{
+	struct store_fixture *f = *state;
+
+	store_fixture_start(f);
+	put_mixed(f, 0, 100);
+	store_fixture_settle(f);
+	assert_idle_for(500000);
+	put_mixed(f, 100, 1); /* and wakes */
+	store_fixture_settle(f);
+}
+
 static void test_locked_table_is_waited_for(void **state)
 {
 	struct store_fixture *f = *state;
@@ -287,9 +316,11 @@ static void test_locked_table_is_waited_for(void **state)
 
 	f->options.statement_timeout_s = 1;
 	PQclear(PQexec(c, "begin; lock table fieldgate.telemetry in access exclusive mode"));
+	f->options.batch_rows = 10;
 	put_mixed(f, 0, 100);
 	store_fixture_start(f);
-	usleep(2500000);
+	usleep(100000);
+	assert_idle_for(2400000);
 	PQfinish(c);
 	store_fixture_settle(f);
 	assert_each_stored_once(f, 100);
@@ -409,6 +440,7 @@ int main(void)
 		TEST(test_lag_grows_while_the_database_is_away),
 		TEST(test_silent_server_is_given_up_and_nothing_repeated),
 		TEST(test_stop_does_not_wait_for_a_silent_server),
+		TEST(test_writer_sleeps_when_there_is_nothing_to_do),
 		TEST(test_locked_table_is_waited_for),
 		TEST(test_missing_rights_and_tables_are_waited_for),
 		TEST(test_database_that_went_back_gets_its_messages_again),

@@ -143,6 +143,7 @@ static void test_nothing_is_lost_when_dead_letters_are_refused(void **state)
 	store_fixture_start(f);
 	usleep(500000);
 	assert_sql(f, "select messages from ingest", "0");
+	assert_sql(f, "select backlog_bytes > 200 and lag > '0' from fieldgate_status", "t");
 	store_fixture_sql(f, "alter table dead_letter drop constraint c");
 	store_fixture_settle(f);
 	assert_sql(f, "select count(*) from dead_letter", "1");
