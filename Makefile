@@ -89,6 +89,6 @@ deps-present:
 
 unit-programs: deps-present $(UNIT_TESTS)
 
-test-programs: deps-present $(MQTT_LOAD) $(TOOLS)
+test-programs: deps-present $(MQTT_LOAD) $(TOOLS) $(BENCH_PROGRAMS)
 
 fuzz-programs: $(FUZZ_PROGRAMS)

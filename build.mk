@@ -67,7 +67,10 @@ MQTT_LOAD_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/tools/*.c))
 $(MQTT_LOAD): $(MQTT_LOAD_OBJ) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
 
-$(TOOLS): $(B)/%: $(B)/%.o $(LIB)
+# Benches in C are programs of one file each.
+BENCH_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+
+$(TOOLS) $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lm
 
 $(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
