@@ -103,16 +103,19 @@ int64_t latest_device(struct latest *l, struct bytes *heap, const char *name, si
 static int grow_candidates(struct latest *l)
 {
 	size_t size = l->candidates_size ? l->candidates_size * 2 : CANDIDATES_FIRST;
-	struct latest_candidate *candidates = realloc(l->candidates, size * sizeof(*candidates));
+	struct latest_candidate *candidates;
 	uint64_t *masks;
 
-	if (!candidates)
+	if (l->words == 0)
 		return -ENOMEM;
-	l->candidates = candidates;
 	masks = realloc(l->masks, size * l->words * sizeof(*masks));
 	if (!masks)
 		return -ENOMEM;
 	l->masks = masks;
+	candidates = realloc(l->candidates, size * sizeof(*candidates));
+	if (!candidates)
+		return -ENOMEM;
+	l->candidates = candidates;
 	l->candidates_size = size;
 	return 0;
 }

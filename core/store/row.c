@@ -18,6 +18,7 @@
 #define REASON_MAX 400
 
 #define DERIVED_SEQ (UINT64_C(1) << 63)
+#define TWO_TO_63   9223372036854775808.0
 
 static const struct decode_limits presence_limits = {
 	.max_bytes = 256 * 1024, .max_depth = 2, .max_readings = 16};
@@ -154,7 +155,7 @@ static bool integer_fits(const struct column *column, const struct reading *r, i
 	if (r->type == READING_INTEGER) {
 		*out = r->u.integer;
 	} else if (r->type == READING_NUMBER) {
-		if (!(r->u.number >= -0x1p63 && r->u.number < 0x1p63) ||
+		if (!(r->u.number >= -TWO_TO_63 && r->u.number < TWO_TO_63) ||
 		    trunc(r->u.number) != r->u.number)
 			return false;
 		*out = (int64_t)r->u.number;

@@ -24,10 +24,15 @@
 #define MAINTAIN_INTERVAL_US (60 * US_PER_S)
 #define REPORT_INTERVAL_US   (5 * US_PER_S)
 
-/* Custom plans would be made anew for each batch: the arrays tell the planner nothing. */
+/*
+ * Custom plans would be made anew for each batch: the arrays tell the planner nothing. And what is
+ * committed leaves the journal: so it must be on the server's disk, whatever that server's default.
+ */
 static const char session_sql[] =
 	"select set_config('plan_cache_mode', 'force_generic_plan', false),"
-	" set_config('jit', 'off', false)";
+	" set_config('jit', 'off', false),"
+	" set_config('synchronous_commit', case when current_setting('synchronous_commit') = 'off'"
+	" then 'on' else current_setting('synchronous_commit') end, false)";
 
 static int64_t timeout_us(const struct writer *w)
 {

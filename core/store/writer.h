@@ -57,7 +57,6 @@ struct writer {
 	void *owner;
 
 	struct flight_sender sender; /* .conn: NULL when not connected */
-	bool in_pipeline;
 	struct catalogue catalogue;
 	struct partitions partitions;
 	struct row_context rows;
@@ -70,7 +69,6 @@ struct writer {
 	struct open_batch open;
 	struct held_record held;
 
-	bool position_known;
 	struct journal_position committed; /* as the database had it last */
 	struct journal_position read_to;   /* behind the last record taken into a batch */
 	struct sent_position sent[SENT_MAX];
@@ -86,14 +84,16 @@ struct writer {
 	unsigned retries; /* of errors that may be the message's or not */
 	int64_t backoff_us;
 	char last_trouble[DBERROR_MESSAGE_MAX + 32]; /* logged once */
-	bool said_storing;
 
 	int64_t catalogue_at_us, maintain_at_us, reported_at_us, status_at_us, dead_letters_at_us;
-	bool maintained;
 	uint64_t dead_letters_said;
 
+	bool in_pipeline;
+	bool position_known;
+	bool maintained;
+	bool said_storing;
+
 	struct store_stats stats; /* but connected and lag_us */
-	int64_t oldest_us;	  /* when the oldest message not committed was received; 0: none */
 };
 
 /* 0 or -ENOMEM. */

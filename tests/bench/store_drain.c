@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast the store empties a journal: fills one with messages of eight JSON values, then times the drain
- * into a real database, and what it costs this process and the server's backend.
+ * How fast the store empties a journal: fills one with messages of eight JSON values, then times
+ * the drain into a real database, and what it costs this process and the server's backend.
  *
  *     bin/dev-postgres init /tmp/pg 5499 && bin/dev-postgres start /tmp/pg
- *     build/release/tests/bench/store_drain "$(bin/dev-postgres url /tmp/pg fieldgate_ingest)" 1000000
+ *     build/release/tests/bench/store_drain "$(bin/dev-postgres url /tmp/pg fieldgate_ingest)"
+ * 1000000
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ static double process_cpu_seconds(int pid)
 	if (!in)
 		return 0;
 	n = fscanf(in, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-	           &system);
+		   &system);
 	fclose(in);
 	return n == 2 ? (double)(user + system) / (double)sysconf(_SC_CLK_TCK) : 0;
 }
@@ -60,7 +61,7 @@ static int backend_pid(const char *url)
 {
 	PGconn *c = PQconnectdb(url);
 	PGresult *r = PQexec(c, "select pid from pg_stat_activity where application_name ="
-	                        " 'fieldgate-bench-store'");
+				" 'fieldgate-bench-store'");
 	int pid = PQntuples(r) > 0 ? atoi(PQgetvalue(r, 0, 0)) : 0;
 
 	PQclear(r);
@@ -84,17 +85,17 @@ static void fill(struct journal *j, long count, long devices, bool own_time)
 		r.received_at_us = now + i;
 		if (own_time)
 			n = snprintf(payload, sizeof(payload), "{\"ts\":%" PRId64 ",",
-			             (now + i) / 1000);
+				     (now + i) / 1000);
 		else
 			n = snprintf(payload, sizeof(payload), "{");
 		n += snprintf(payload + n, sizeof(payload) - (size_t)n,
-		              "\"temperature\":%.2f,\"humidity\":%.1f,\"pressure\":%.1f,"
-		              "\"battery\":%.2f,\"rsrp\":%ld,\"latitude\":%.6f,"
-		              "\"longitude\":%.6f,\"speed\":%.1f}",
-		              20.0 + (double)(i % 100) / 10, 50.0 + (double)(i % 30),
-		              1013.0 + (double)(i % 10), 3.7 + (double)(i % 5) / 100, -100 + i % 40,
-		              63.42 + (double)(i % 1000) / 1e5, 10.39 + (double)(i % 1000) / 1e5,
-		              (double)(i % 20) / 2);
+			      "\"temperature\":%.2f,\"humidity\":%.1f,\"pressure\":%.1f,"
+			      "\"battery\":%.2f,\"rsrp\":%ld,\"latitude\":%.6f,"
+			      "\"longitude\":%.6f,\"speed\":%.1f}",
+			      20.0 + (double)(i % 100) / 10, 50.0 + (double)(i % 30),
+			      1013.0 + (double)(i % 10), 3.7 + (double)(i % 5) / 100, -100 + i % 40,
+			      63.42 + (double)(i % 1000) / 1e5, 10.39 + (double)(i % 1000) / 1e5,
+			      (double)(i % 20) / 2);
 		r.payload = payload;
 		r.payload_len = (size_t)n;
 		rc = journal_append(j, &r, NULL);
@@ -104,7 +105,7 @@ static void fill(struct journal *j, long count, long devices, bool own_time)
 }
 
 static void report(long count, double seconds, double own, double backend,
-                   const struct store_stats *st)
+		   const struct store_stats *st)
 {
 	double millions = (double)count / 1e6;
 
@@ -117,17 +118,18 @@ static void report(long count, double seconds, double own, double backend,
 
 static void drain(const char *url, struct journal *j, long count)
 {
+	const char *batch = getenv("BATCH");
 	const struct store_options o = {
-	        .database_url = url,
-	        .source = "bench",
-	        .connect_timeout_s = 5,
-	        .statement_timeout_s = 60,
-	        .batch_rows = getenv("BATCH") ? strtoul(getenv("BATCH"), NULL, 10) : 2000,
-	        .batch_delay_ms = 5,
-	        .max_past_days = 400,
-	        .max_future_days = 1,
-	        .status_interval_s = 5,
-	        .limits = {.max_bytes = 131072, .max_depth = 8, .max_readings = 256},
+		.database_url = url,
+		.source = "bench",
+		.connect_timeout_s = 5,
+		.statement_timeout_s = 60,
+		.batch_rows = batch ? strtoul(batch, NULL, 10) : 2000,
+		.batch_delay_ms = 5,
+		.max_past_days = 400,
+		.max_future_days = 1,
+		.status_interval_s = 5,
+		.limits = {.max_bytes = 131072, .max_depth = 8, .max_readings = 256},
 	};
 	struct store_stats st = {0};
 	struct store *s;
@@ -158,7 +160,7 @@ int main(int argc, char **argv)
 	long count = argc > 2 ? atol(argv[2]) : 1000000;
 	long devices = argc > 3 ? atol(argv[3]) : 100;
 	struct journal_options jo = {
-	        .max_bytes = JOURNAL_BYTES, .segment_bytes = 16 << 20, .sync_interval_ms = 50};
+		.max_bytes = JOURNAL_BYTES, .segment_bytes = 16 << 20, .sync_interval_ms = 50};
 	struct journal *j;
 
 	if (argc < 2)

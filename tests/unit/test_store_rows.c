@@ -205,6 +205,39 @@ static void test_rows_of_one_batch_may_use_different_columns(void **state)
 		   "(600,200,59700,200,59900,200)");
 }
 
+static void test_more_kinds_of_messages_than_statements_are_remembered(void **state)
+{
+	static const char *const names[] = {"temperature", "humidity", "pressure", "air_quality",
+					    "light",	   "battery",  "rsrp",	   "altitude",
+					    "accuracy",	   "speed",    "heading",  "exact"};
+	struct store_fixture *f = *state;
+	char json[512];
+	long values = 0;
+
+	f->options.batch_rows = 1;
+	for (unsigned i = 1; i <= 150; i++) {
+		unsigned set = i * 2654435761U >> 20; /* twelve bits, scattered */
+		size_t n = 0;
+
+		for (unsigned m = 0; m < 12; m++)
+			if (set >> m & 1) {
+				n += (size_t)sprintf(json + n, "%c\"%s\":%u", n ? ',' : '{',
+						     names[m], i);
+				values++;
+			}
+		strcpy(json + n, n ? "}" : "{\"rsrp\":0}");
+		values += n == 0;
+		store_fixture_put(f, "d", json);
+	}
+	store_fixture_run(f);
+	assert_sql(f, "select count(*) from telemetry where extra is null", "150");
+	assert_int_equal(
+		store_fixture_number(f, "select sum(num_nonnulls(temperature, humidity, pressure,"
+					" air_quality, light, battery, rsrp, altitude, accuracy,"
+					" speed, heading, exact)) from telemetry"),
+		values);
+}
+
 static void test_subtopic_is_what_follows_d2c(void **state)
 {
 	struct store_fixture *f = *state;
@@ -621,12 +654,14 @@ static void test_message_older_than_dead_letters_are_kept_is_kept_under_the_pres
 	store_fixture_presence(f, "d",
 			       "{\"event\":\"connected\",\"source\":\"mqtt\",\"client_id\":\"d\"}",
 			       INT64_C(86400) * US_PER_S);
+	store_fixture_put_at(f, "d", "", "{\"temperature\":1}", INT64_MIN);
+	store_fixture_put_at(f, "d", "", "{\"temperature\":1}", INT64_MAX);
 	store_fixture_run(f);
 	assert_sql(f,
 		   "select count(*) from dead_letter where received_at > now() - interval '1 hour'",
-		   "3");
+		   "5");
 	assert_sql(f, "select count(*) from dead_letter where reason like '%no partition is made%'",
-		   "2");
+		   "4");
 }
 
 static void test_partition_dropped_behind_the_stores_back_is_made_again(void **state)
@@ -774,6 +809,7 @@ int main(void)
 		TEST(test_new_column_is_in_use_within_seconds),
 		TEST(test_dropped_column_loses_nothing_that_comes_after),
 		TEST(test_rows_of_one_batch_may_use_different_columns),
+		TEST(test_more_kinds_of_messages_than_statements_are_remembered),
 		TEST(test_subtopic_is_what_follows_d2c),
 		TEST(test_time_of_the_device_is_kept_within_the_window),
 		TEST(test_implausible_time_is_kept_in_extra),
