@@ -120,6 +120,8 @@ int on_acl_check(int event, void *event_data, void *userdata)
 	case MOSQ_ACL_WRITE:
 		return check(p, e, POLICY_PUBLISH);
 	case MOSQ_ACL_SUBSCRIBE:
+		if (e->client == p->kicking)
+			return MOSQ_ERR_SUCCESS;
 		return check(p, e, POLICY_SUBSCRIBE);
 	case MOSQ_ACL_UNSUBSCRIBE:
 		return MOSQ_ERR_SUCCESS;

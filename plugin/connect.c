@@ -225,6 +225,8 @@ static int admit(const struct attempt *a)
 	if (mosquitto_set_username(a->client, a->principal->id) != MOSQ_ERR_SUCCESS ||
 	    !open_session(a))
 		return try_later(a, "out of memory");
+	if (a->plugin->has_connect_event)
+		a->plugin->connecting = a->client;
 	pipeline_presence(a->plugin->pipeline, &connected);
 	log_debug("connected", a->device, "client %s from %s", a->client_id, a->address);
 	return MOSQ_ERR_SUCCESS;
@@ -263,4 +265,15 @@ int on_basic_auth(int event, void *event_data, void *userdata)
 	if (reload_knows(p, e->client))
 		return reload_judge(p, e->client);
 	return judge(&a, e);
+}
+
+int on_connect(int event, void *event_data, void *userdata)
+{
+	struct plugin *p = userdata;
+
+	(void)event;
+	(void)event_data;
+	will_take(p);
+	p->connecting = NULL;
+	return MOSQ_ERR_SUCCESS;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * DISCONNECT: presence, with the reason in words. What we ended ourselves we know; for the rest
- * there is the broker's code, which Mosquitto 2.0 always gives as -1 and 2.1 tells. The session
- * stays until the next TICK: the broker still asks ACL_CHECK about its will.
+ * DISCONNECT, and CLIENT_OFFLINE of Mosquitto 2.1: presence, with the reason in words. What we
+ * ended ourselves we know; for the rest there is the broker's code, which Mosquitto 2.0 always
+ * gives as -1 and 2.1 tells. The session stays until the next TICK: the broker still asks ACL_CHECK
+ * about its will.
  */
 #include "plugin/plugin.h"
 
@@ -77,6 +78,8 @@ int on_disconnect(int event, void *event_data, void *userdata)
 
 	(void)event;
 	will_take(p);
+	if (p->connecting == e->client)
+		p->connecting = NULL;
 	if (!s || s->state == SESSION_GONE)
 		return MOSQ_ERR_SUCCESS;
 	presence_ended(p, s, mosquitto_client_address(e->client),

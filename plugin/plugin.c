@@ -91,6 +91,10 @@ static int register_callbacks(struct plugin *p)
 			return -1;
 		}
 	}
+	/* Mosquitto 2.0 does not know these and needs them not. */
+	mosquitto_callback_register(p->id, EVT_CLIENT_OFFLINE, on_disconnect, NULL, p);
+	rc = mosquitto_callback_register(p->id, EVT_CONNECT, on_connect, NULL, p);
+	p->has_connect_event = rc == MOSQ_ERR_SUCCESS;
 	return 0;
 }
 

@@ -23,6 +23,12 @@
 #include "plugin/sessions.h"
 #include "plugin/will.h"
 
+/* Events of Mosquitto 2.1, which our header, 2.0.11's, does not have. Their data begin like those
+ * of MOSQ_EVT_DISCONNECT, with the client. */
+#define EVT_CONNECT	   11
+#define EVT_CLIENT_OFFLINE 28 /* instead of DISCONNECT, when the session outlives the connection   \
+			       */
+
 struct plugin {
 	mosquitto_plugin_id_t *id;
 	struct config config;
@@ -38,6 +44,10 @@ struct plugin {
 	struct sessions sessions;
 	struct will_slot will;
 	bool reloading; /* between RELOAD and the TICK after it; see reload.c */
+	bool has_connect_event;
+	const struct mosquitto
+		*connecting;		 /* let in by BASIC_AUTH, CONNECT yet to come; see will.c */
+	const struct mosquitto *kicking; /* see tick.c */
 
 	struct rate_limit not_ready;
 	struct rate_limit not_stored;
@@ -50,6 +60,7 @@ int on_basic_auth(int event, void *event_data, void *userdata); /* connect.c */
 int on_reload(int event, void *event_data, void *userdata);	/* reload.c */
 int on_acl_check(int event, void *event_data, void *userdata);	/* acl.c */
 int on_message(int event, void *event_data, void *userdata);	/* message.c */
+int on_connect(int event, void *event_data, void *userdata);	/* connect.c; 2.1 only */
 int on_disconnect(int event, void *event_data, void *userdata); /* disconnect.c */
 int on_tick(int event, void *event_data, void *userdata);	/* tick.c */
 

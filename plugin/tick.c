@@ -7,6 +7,12 @@
 
 #define TICK_MS 100
 
+/*
+ * Mosquitto 2.1 asks again for the right to each subscription of a session that outlives a kick,
+ * and removes those that are refused. A suspended device that may come back would then find its
+ * session, and nothing in it. So ACL_CHECK says yes meanwhile: every delivery is checked on its
+ * own.
+ */
 static void close_if_refused(struct plugin *p, struct session *s)
 {
 	struct identity who;
@@ -18,7 +24,9 @@ static void close_if_refused(struct plugin *p, struct session *s)
 		return;
 	s->close_reason = refusal_reason(who.refusal);
 	log_warn("session_closed", s->principal_id, "client %s: %s", s->client_id, who.why);
+	p->kicking = s->client;
 	mosquitto_kick_client_by_clientid(s->client_id, false);
+	p->kicking = NULL;
 }
 
 /* The registry changed: judge every live session by it. A kick calls DISCONNECT before it returns,

@@ -23,6 +23,9 @@ void will_hold(struct plugin *p, const struct mosquitto_evt_acl_check *e)
 	 * delivers a retained message, in the name of a client without address. */
 	if (!mosquitto_client_address(e->client))
 		return;
+	/* And 2.1 does, between BASIC_AUTH and CONNECT, for what the session has half received. */
+	if (e->client == p->connecting)
+		return;
 	p->will.client = e->client;
 	p->will.payload_len = e->payloadlen;
 	memcpy(p->will.topic, e->topic, topic_len + 1);

@@ -144,6 +144,25 @@ def test_subscription_ends_with_the_right(stack):
     eventually(withheld, WITHIN_S, "the end of deliveries")
 
 
+@pytest.mark.parametrize("version", [V311, V5])
+def test_suspended_device_finds_its_session_again(stack, version):
+    stack.devices("dev-1")
+    stack.policy("tool", ("publish", "#"))
+    stack.devices("tool", service=True, policy="tool")
+    broker = stack.started()
+    durable = {"version": version, "clean": False, "expiry": 3600 if version == V5 else None}
+    client = stack.connected(broker, "dev-1", **durable)
+    assert client.subscribe("m/d/dev-1/c2d") == 1
+    stack.set_state("dev-1", "suspended")
+    client.wait_closed(WITHIN_S)
+    stack.set_state("dev-1", "active")
+    stack.in_force(broker)
+    stack.connected(broker, "tool").publish("m/d/dev-1/c2d", b"welcome back")
+    client = stack.client(broker, "dev-1", **durable)
+    assert client.connect().session_present
+    assert client.receive().payload == b"welcome back"
+
+
 def test_closed_connection_does_not_come_back_by_session_resumption(stack):
     """TLS 1.2 tickets show the broker no certificate on the wire; the credential counts all the same."""
     import ssl
