@@ -20,7 +20,7 @@ comment on column setting.description is 'What it does, and why one would change
 
 insert into setting (name, value, minimum, maximum, description) values
 	('partition_days', 7, 1, 366,
-	 'Days in one partition made from now on (7: Monday to Sunday). Fewer when a week''s rows are too much to drop or vacuum at once'),
+	 'Days in one partition made from now on (7: Monday to Sunday). More when years are kept: a query that names no time is planned over all partitions, in some milliseconds when there are 150'),
 	('partitions_ahead', 2, 1, 52,
 	 'How many partitions maintain() makes ahead of now, so that no writer has to'),
 	('retention_days', 0, 0, 36500,

@@ -11,9 +11,15 @@ ROWS=n sets how many. Then, over one connection:
   day     all readings of one device on one day: select ... where device = $1 and ts >= ... and ts < ...
 
 Each is asked for many devices, all of it twice, and the second time counts (warm); the time is that
-until all rows are at the client. Space is that of all partitions with their indexes and toast.
+until all rows are at the client. Space is that of all partitions with their indexes and toast, as they
+were filled; and once more after `reindex table concurrently`, as an operator may do with a partition that
+nothing is written to any more: a device's rows end in the middle of the key, where PostgreSQL splits pages
+in halves and leaves them half full.
+
+A device's id is in each row and each key: DEVICE_PREFIX (default dev-, six digits follow) tries longer ones.
 """
 
+import contextlib
 import os
 import pathlib
 import random
@@ -28,6 +34,7 @@ from harness.postgres import INGEST, Postgres, query  # noqa: E402
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROWS = int(os.environ.get("ROWS", 1_000_000 if QUICK else 10_000_000))
 DEVICES = 100 if QUICK else 1_000
+PREFIX = os.environ.get("DEVICE_PREFIX", "dev-")
 BATCH = 2_000
 VALUES = 8
 FIRST_DAY = "2026-01-05 00:00:00+00"
@@ -38,7 +45,7 @@ METRICS = "temperature humidity pressure air_quality light battery rsrp altitude
 # by a unit modulo the number of devices, another one each minute: a cheap shuffle.
 FILL = f"""
 with message as (
-	select 'dev-' || lpad(mod(mod(n, %(devices)s) * (n / %(devices)s * 10 + 1), %(devices)s)::text, 6, '0')
+	select '{PREFIX}' || lpad(mod(mod(n, %(devices)s) * (n / %(devices)s * 10 + 1), %(devices)s)::text, 6, '0')
 			as device,
 		timestamptz '{FIRST_DAY}' + (n / %(devices)s * 60000 + (random() * 50000)::int) * interval '1 ms'
 			as ts,
@@ -75,8 +82,21 @@ def fill(connection):
     return time.monotonic() - started
 
 
+def space(connection, rows):
+    """Bytes of all partitions, and a sentence about them."""
+    ((total, heap),) = query(
+        connection,
+        """select sum(pg_total_relation_size(relid))::float8, sum(pg_relation_size(relid))::float8
+        from pg_partition_tree('telemetry') where isleaf""",
+    )
+    return total, (
+        f"{total / rows / VALUES:.2f} bytes a value, {total / rows:.1f} a row:"
+        f" tables {heap / rows:.1f}, indexes and the rest {(total - heap) / rows:.1f}"
+    )
+
+
 def median_ms(connection, sql, parameters):
-    """Milliseconds a query, all asked twice, of the second time; and the median number of rows."""
+    """All asked twice, of the second time: median and worst milliseconds, median number of rows."""
     with connection.cursor() as cursor:
         for _ in range(2):
             times, rows = [], []
@@ -100,16 +120,8 @@ def main():
             ((version,),) = query(connection, "show server_version")
             print(f"PostgreSQL {version}: {rows} rows of {DEVICES} devices, filled in {took:.0f} s")
 
-            ((total, heap, parts),) = query(
-                connection,
-                """select sum(pg_total_relation_size(relid)), sum(pg_relation_size(relid)), count(*)
-                from pg_partition_tree('telemetry') where isleaf""",
-            )
-            per_value = float(total) / rows / VALUES
-            print(
-                f"space: {float(total) / rows:.1f} bytes a row in {parts} partitions, tables"
-                f" {float(heap) / rows:.1f}, indexes and the rest {float(total - heap) / rows:.1f}"
-            )
+            total, text = space(connection, rows)
+            print(f"space: {text}")
 
             devices = [d for (d,) in query(connection, "select distinct device from telemetry limit 1000")]
             days = [
@@ -128,7 +140,11 @@ def main():
             print(f"a day of a device ({count:.0f} rows): median {day:.2f} ms, worst {worst:.2f} ms of 100")
             connection.close()
 
-    print(f"metric store.bytes_per_value {per_value:.2f} bytes")
+            with contextlib.closing(postgres.connect()) as owner:
+                query(owner, "reindex table concurrently telemetry")
+                print(f"space after reindex: {space(owner, rows)[1]}")
+
+    print(f"metric store.bytes_per_value {total / rows / VALUES:.2f} bytes")
     print(f"metric store.latest_ms {latest:.3f} ms")
     print(f"metric store.day_ms {day:.3f} ms")
 

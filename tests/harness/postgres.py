@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
 
 import psycopg2
 
@@ -103,7 +104,7 @@ class Postgres:
     def url(self, role=OWNER, dbname="fieldgate"):
         return (
             f"postgresql://{role}@127.0.0.1:{self.port}/{dbname}"
-            f"?passfile={self.dir.resolve() / 'passfile'}"
+            f"?passfile={urllib.parse.quote(str(self.dir.resolve() / 'passfile'))}"
         )
 
     def connect(self, role=OWNER, dbname="fieldgate", **options):
