@@ -9,7 +9,6 @@ import functools
 import itertools
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -205,9 +204,16 @@ def shared():
     """A running cluster for all tests of this process that only need databases of their own."""
     directory = tempfile.mkdtemp(prefix="fieldgate_pg_")
     os.chmod(directory, 0o711)
+    # However this process ends, its end of the pipe closes, and the janitor tidies up.
+    janitor = subprocess.Popen(
+        ["sh", "-c", 'cat >/dev/null; "$1" stop "$2/pg" immediate; rm -rf "$2"', "janitor", DEV_POSTGRES, directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(janitor.communicate)
     cluster = Postgres(pathlib.Path(directory) / "pg")
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    atexit.register(cluster.stop, "immediate")
     cluster.start()
     return cluster
 

@@ -40,8 +40,25 @@ def place():
     shutil.rmtree(path)
 
 
-def test_its_settings_are_safe_and_its_text_utf8(place):
-    with Postgres(place / "pg") as pg:
+@pytest.fixture(scope="module")
+def made():
+    """A cluster that was made once, and was never started."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="dev_pg_"))
+    path.chmod(0o755)
+    Postgres(path / "pg")
+    yield path / "pg"
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def pg(place, made):
+    """A copy of it, on a port of its own: not started."""
+    subprocess.run(["cp", "-a", made, place / "pg"], check=True)
+    return Postgres(place / "pg")
+
+
+def test_its_settings_are_safe_and_its_text_utf8(pg):
+    with pg:
         settings = dict(
             pg.query(
                 """select name, setting from pg_settings where name in ('fsync', 'full_page_writes',
@@ -62,16 +79,15 @@ def test_its_settings_are_safe_and_its_text_utf8(place):
         assert pg.value("select datcollate from pg_database where datname = 'fieldgate'") == "C"
 
 
-def test_nobody_connects_without_a_password(place):
-    with Postgres(place / "pg") as pg:
+def test_nobody_connects_without_a_password(pg):
+    with pg:
         for role in "postgres", "fieldgate_owner", "fieldgate_ingest", "fieldgate_reader":
             pg.query("select 1", role=role)
             with pytest.raises(psycopg2.OperationalError, match="password"):
                 psycopg2.connect(host="127.0.0.1", port=pg.port, user=role, dbname="fieldgate", passfile="/dev/null")
 
 
-def test_passwords_are_in_a_file_of_the_callers_only(place):
-    pg = Postgres(place / "pg")
+def test_passwords_are_in_a_file_of_the_callers_only(pg):
     mode = os.stat(pg.dir / "passfile")
     assert stat.S_IMODE(mode.st_mode) == 0o600
     assert mode.st_uid == os.getuid()
@@ -83,8 +99,7 @@ def test_passwords_are_in_a_file_of_the_callers_only(place):
         assert not [p for p in kept if password.encode() in p.read_bytes()]
 
 
-def test_init_twice_keeps_everything(place):
-    pg = Postgres(place / "pg")
+def test_init_twice_keeps_everything(pg):
     before = (pg.dir / "passfile").read_text()
     with pg:
         pg.query("insert into device (id) values ('x')")
@@ -95,8 +110,7 @@ def test_init_twice_keeps_everything(place):
         assert pg.query("select id from device") == [("x",)]
 
 
-def test_init_completes_what_was_cut_short(place):
-    pg = Postgres(place / "pg")
+def test_init_completes_what_was_cut_short(pg):
     passwords = (pg.dir / "passfile").read_text().splitlines(keepends=True)
     (pg.dir / "passfile").write_text("".join(passwords[:2]))
     dev_postgres("init", pg.dir, pg.port)
@@ -109,15 +123,29 @@ def test_init_completes_what_was_cut_short(place):
         assert pg.query("select * from device") == []
 
 
-def test_init_moves_it_to_another_port(place):
-    pg = Postgres(place / "pg")
-    pg = Postgres(place / "pg", free_port())
-    with pg:
+def copy_of_the_code(place):
+    code = place / "code"
+    (code / "bin").mkdir(parents=True)
+    shutil.copy(DEV_POSTGRES, code / "bin")
+    shutil.copytree(MIGRATE.parent, code / "sql")
+    return code
+
+
+def test_a_failed_init_leaves_nothing_running(place):
+    code = copy_of_the_code(place)
+    (code / "sql" / "8000_bad.sql").write_text("nonsense;")
+    command = [code / "bin" / "dev-postgres", "init", place / "pg", str(free_port())]
+    result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert result.returncode != 0 and "8000_bad.sql:1" in result.stderr
+    assert dev_postgres("status", place / "pg", check=False).returncode == 3
+
+
+def test_init_moves_it_to_another_port(pg):
+    with Postgres(pg.dir, free_port()) as pg:
         assert pg.value("show port") == str(pg.port)
 
 
-def test_start_and_stop_twice_do_no_harm(place):
-    pg = Postgres(place / "pg")
+def test_start_and_stop_twice_do_no_harm(pg):
     assert dev_postgres("status", pg.dir, check=False).returncode == 3
     pg.stop()
     pg.start()
@@ -128,16 +156,15 @@ def test_start_and_stop_twice_do_no_harm(place):
     assert not pg.running()
 
 
-def test_url_names_role_and_database(place):
-    pg = Postgres(place / "pg")
+def test_url_names_role_and_database(pg):
     start = f"127.0.0.1:{pg.port}"
     end = f"passfile={pg.dir}/passfile\n"
     assert dev_postgres("url", pg.dir).stdout == f"postgresql://fieldgate_owner@{start}/fieldgate?{end}"
     assert dev_postgres("url", pg.dir, "postgres", "x").stdout == f"postgresql://postgres@{start}/x?{end}"
 
 
-def test_it_starts_again_after_a_kill(place):
-    with Postgres(place / "pg") as pg:
+def test_it_starts_again_after_a_kill(pg):
+    with pg:
         pg.query("insert into device (id) values ('x')")
         pg.kill()
         assert not pg.running()
@@ -181,12 +208,7 @@ def test_as_an_ordinary_user(place):
     home = place / "home"
     home.mkdir()
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    code = place / "code"
-    for path in "bin/dev-postgres", "sql":
-        source = DEV_POSTGRES.parents[1] / path
-        target = code / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    code = copy_of_the_code(place)
 
     def run(*arguments):
         command = ["runuser", "-u", "nobody", "--", code / "bin" / "dev-postgres", *map(str, arguments)]
