@@ -48,13 +48,13 @@ create view fieldgate_status as
 		else 'ok' end as state) s;
 comment on view fieldgate_status is 'How each process that stores messages is doing; one row a journal';
 comment on column fieldgate_status.source is 'The process: mqtt or coap';
-comment on column fieldgate_status.state is 'ok; behind: its messages wait longer than setting status_behind_s; silent: it has stored nothing for status_silent_s, because it does not run or nothing came';
+comment on column fieldgate_status.state is 'ok; behind: its messages wait longer than setting status_behind_s; silent: it has not reported for status_silent_s, although it does so when nothing comes in, too';
 comment on column fieldgate_status.backlog_bytes is 'Bytes in its journal that were not stored yet, when it last reported';
 comment on column fieldgate_status.lag is 'Age of the oldest message not stored yet, when it last reported';
 comment on column fieldgate_status.messages is 'Messages taken from the journal, ever';
 comment on column fieldgate_status.rows is 'Rows made of them, repeats included';
 comment on column fieldgate_status.dead_letters is 'Messages that went to dead_letter instead';
-comment on column fieldgate_status.updated_at is 'When it last reported, which it does with the rows it stores';
+comment on column fieldgate_status.updated_at is 'When it last reported';
 comment on column fieldgate_status.seconds_since is 'How long ago that is';
 comment on column fieldgate_status.journal is 'The journal''s id';
 
