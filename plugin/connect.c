@@ -105,7 +105,7 @@ static int by_token(struct attempt *a, const char *username, const char *token)
 		return refuse(a, "neither a certificate nor user name and token");
 	identify_token(&who, a->plugin->snapshot, username, token);
 	rc = accept_identity(a, &who);
-	if (rc != MOSQ_ERR_SUCCESS)
+	if (rc != MOSQ_ERR_SUCCESS || !a->principal)
 		return rc;
 	if (allowed == TOKEN_AUTH_SERVICES && a->principal->kind != PRINCIPAL_SERVICE)
 		return refuse(a, "a device may not use a token; give it a certificate (pki/fleet "
@@ -239,6 +239,8 @@ static int judge(struct attempt *a, const struct mosquitto_evt_basic_auth *e)
 	if (!registry_ready(a->plugin->registry))
 		return try_later(a, "the registry is not loaded yet; is the database reachable?");
 	rc = identify(a, e);
+	if (rc == MOSQ_ERR_SUCCESS && !a->principal)
+		rc = MOSQ_ERR_AUTH; /* nobody is let in without one */
 	if (rc == MOSQ_ERR_SUCCESS)
 		rc = check_client_id(a);
 	if (rc == MOSQ_ERR_SUCCESS)

@@ -249,9 +249,10 @@ static void set_backlog(struct writer *w, struct advance *a)
 	for (size_t i = 0; i < w->flight_count; i++)
 		ours += w->flights[i].load.bytes;
 	a->backlog_bytes = js.backlog_bytes > ours ? js.backlog_bytes - ours : 0;
-	a->lag_us = clock_realtime_us() - w->open.load.last_received_us;
-	if (a->lag_us < 0)
-		a->lag_us = 0;
+	if (__builtin_sub_overflow(clock_realtime_us(), w->open.load.last_received_us,
+				   &a->lag_us) ||
+	    a->lag_us < 0)
+		a->lag_us = 0; /* a clock that was set: nothing is known of the lag */
 }
 
 static int send_open(struct writer *w, struct dberror *e)

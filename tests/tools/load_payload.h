@@ -13,8 +13,9 @@
 #include <stdint.h>
 
 #define LOAD_PAYLOAD_MAX 320
-#define LOAD_SEQ_FIRST	 INT64_C(1000000000) /* ten digits: the width of every message is the same \
-					      */
+#define LOAD_SEQ_FIRST                                                                             \
+	INT64_C(1000000000) /* ten digits: the width of every message is the same                  \
+			     */
 
 struct load_payload {
 	bool cbor;
