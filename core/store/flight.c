@@ -137,7 +137,7 @@ static bool pick_round(const struct batch *b, struct flight_sender *s, uint32_t 
 		for (uint32_t newer = d->count - 1 - round; newer > 0; newer--)
 			c = b->latest.candidates[c].older;
 		uncertain |= b->latest.candidates[c].r.uncertain;
-		s->picks[(*n)++] = (struct latest_pick){s->order[i], c};
+		s->picks[(*n)++] = c;
 	}
 	return uncertain;
 }
@@ -161,8 +161,7 @@ static int send_round(struct flight *f, struct flight_sender *s, const struct ba
 
 static int reserve_picks(struct flight_sender *s, size_t n)
 {
-	struct latest_pick *picks;
-	uint32_t *order;
+	uint32_t *picks, *order;
 
 	if (n <= s->picks_size)
 		return 0;

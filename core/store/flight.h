@@ -50,7 +50,7 @@ struct flight_sender {
 	struct statements statements;
 	struct params params;
 	struct bytes text;
-	struct latest_pick *picks;
+	uint32_t *picks;
 	uint32_t *order;
 	size_t picks_size;
 	uint64_t *columns;

@@ -236,34 +236,34 @@ int telemetry_params(struct params *p, const struct statement *st, const struct 
 
 /* ---- telemetry_latest ---- */
 
-void latest_columns(const struct batch *b, const struct latest_pick *picks, size_t n,
-		    uint64_t *mask, size_t words)
+void latest_columns(const struct batch *b, const uint32_t *picks, size_t n, uint64_t *mask,
+		    size_t words)
 {
 	memset(mask, 0, words * sizeof(*mask));
 	for (size_t i = 0; i < n; i++) {
-		const uint64_t *own = latest_mask(&b->latest, picks[i].candidate);
+		const uint64_t *own = latest_mask(&b->latest, picks[i]);
 
 		for (size_t w = 0; w < b->latest.words; w++)
 			mask[w] |= own[w];
 	}
 }
 
-static const struct latest_candidate *picked(const struct batch *b, const struct latest_pick *pick)
+static const struct batch_row *picked(const struct batch *b, uint32_t candidate)
 {
-	return &b->latest.candidates[pick->candidate];
+	return &b->rows[b->latest.candidates[candidate].r.row];
 }
 
 static void put_latest_metric(struct params *p, const struct batch *b, size_t metric,
-			      enum pg_oid type, const struct latest_pick *picks, size_t n)
+			      enum pg_oid type, const uint32_t *picks, size_t n)
 {
 	struct pgarray *a = next_array(p, type);
 
 	if (!a)
 		return;
 	for (size_t i = 0; i < n; i++) {
-		if (mask_has(latest_mask(&b->latest, picks[i].candidate), metric))
+		if (mask_has(latest_mask(&b->latest, picks[i]), metric))
 			put_value(a, b, type,
-				  b->metrics[metric].values[picked(b, &picks[i])->r.row]);
+				  b->metrics[metric].values[picked(b, picks[i]) - b->rows]);
 		else
 			pgarray_null(a);
 	}
@@ -274,7 +274,7 @@ static void put_latest_metric(struct params *p, const struct batch *b, size_t me
 	do {                                                                                       \
 		struct pgarray *a = next_array(p, type);                                           \
 		for (size_t i = 0; a && i < n; i++) {                                              \
-			const struct batch_row *row = &b->rows[picked(b, &picks[i])->r.row];       \
+			const struct batch_row *row = picked(b, picks[i]);                         \
 			body;                                                                      \
 		}                                                                                  \
 		if (a)                                                                             \
@@ -282,7 +282,7 @@ static void put_latest_metric(struct params *p, const struct batch *b, size_t me
 	} while (0)
 
 int latest_params(struct params *p, const struct statement *st, const struct catalogue *c,
-		  const struct batch *b, const struct latest_pick *picks, size_t n)
+		  const struct batch *b, const uint32_t *picks, size_t n)
 {
 	begin(p);
 	EACH_PICK(p, PG_TEXT, put_span(a, b, b->latest.devices[row->device].name));
@@ -296,7 +296,7 @@ int latest_params(struct params *p, const struct statement *st, const struct cat
 			put_latest_metric(p, b, m, c->columns[m].type, picks, n);
 	if (mask_has(st->columns, c->count))
 		EACH_PICK(p, PG_JSONB, {
-			const uint64_t *mask = latest_mask(&b->latest, picks[i].candidate);
+			const uint64_t *mask = latest_mask(&b->latest, picks[i]);
 
 			if (mask_has(mask, c->count))
 				put_jsonb(a, b, row->latest_extra);

@@ -104,14 +104,11 @@ int presence_event_params(struct params *p, const struct batch *b);
 int started_params(struct params *p, const struct batch *b);
 int advance_params(struct params *p, const struct advance *a);
 
-/* One row a device; the rows of one round of telemetry_latest, ordered by device. */
-struct latest_pick {
-	uint32_t device, candidate;
-};
-void latest_columns(const struct batch *b, const struct latest_pick *picks, size_t n,
-		    uint64_t *mask, size_t words);
+/* The rows of one round of telemetry_latest: candidates, at most one of each device. */
+void latest_columns(const struct batch *b, const uint32_t *picks, size_t n, uint64_t *mask,
+		    size_t words);
 int latest_params(struct params *p, const struct statement *st, const struct catalogue *c,
-		  const struct batch *b, const struct latest_pick *picks, size_t n);
+		  const struct batch *b, const uint32_t *picks, size_t n);
 
 void params_free(struct params *p);
 

@@ -149,10 +149,8 @@ static void account(struct writer *w, const struct row_refusal *refusal)
 	l->rows = w->batch.row_count;
 	l->dead_letters = w->batch.dead_letter_count;
 	l->bytes += r->device_len + r->topic_len + r->payload_len;
-	if (refusal && refusal->reason) {
-		w->open.refused++;
+	if (refusal && refusal->reason)
 		return;
-	}
 	l->suspects++;
 	l->suspect = w->held.next;
 	if (isolating(w)) {

@@ -27,7 +27,6 @@
 /* The batch being filled. */
 struct open_batch {
 	struct flight_load load;
-	size_t refused;	   /* of its records: refused by the database before */
 	int64_t opened_us; /* when its first record was read */
 	bool closed;	   /* nothing more may be added */
 	bool unreadable;   /* the journal has failed to give more */
