@@ -243,10 +243,12 @@ static void test_lag_grows_while_the_database_is_away(void **state)
 	store_fixture_start(f);
 	store_fixture_settle(f);
 	pg_cluster_stop(&f->cluster);
-	put_mixed(f, 10, 10);
+	store_fixture_put_at(f, "d", "", "{}", clock_realtime_us() - 3600 * US_PER_S);
+	put_mixed(f, 10, 9);
 	usleep(700000);
 	store_stats(f->store, &st);
-	assert_true(st.lag_us >= 650000);
+	assert_false(st.connected);
+	assert_true(st.lag_us >= 3600 * US_PER_S + 500000);
 	pg_cluster_start(&f->cluster);
 	store_fixture_settle(f);
 	do {

@@ -475,6 +475,8 @@ static void test_newest_of_a_batch_counts_in_whatever_order_it_came(void **state
 	struct store_fixture *f = *state;
 	int64_t t = now_us() - 1000 * SECOND, s = t / SECOND;
 
+	put_ts(f, t + 1 * SECOND, "\"temperature\":1,\"humidity\":1,\"ch4\":1");
+	store_fixture_run(f);
 	put_ts(f, t + 3 * SECOND, "\"temperature\":3");
 	put_ts(f, t + 9 * SECOND, "\"temperature\":9,\"co2\":9");
 	put_ts(f, t + 5 * SECOND, "\"temperature\":5,\"humidity\":5,\"ch4\":5");
