@@ -13,8 +13,8 @@ include build.mk
 # All cores, unless the caller said otherwise.
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: help run stop env settings build deps-present test unit unit-programs test-programs integration lint fuzz \
-	fuzz-programs bench clean
+.PHONY: help run stop env settings build deps deps-present test unit unit-programs test-programs integration lint \
+	fuzz fuzz-programs bench clean
 
 #: Fieldgate: MQTT devices with certificates in, rows in PostgreSQL out.
 #: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
@@ -35,6 +35,10 @@ env: ## Print what scripts need of the running stack: eval "$(make env)"
 	@bin/fieldgate-stack env
 
 build: deps-present $(LIB) $(PLUGIN) $(PROGRAMS) ## Compile everything into build/<MODE>/ (also plain `make`)
+
+deps: ## Build Mbed TLS and libcoap for the CoAP server, once; they are kept outside of build/
+	@bin/install-deps deps
+	@deps/build --mode $(MODE) --make $(B)/deps.mk
 
 test: ## Install what tests need, build, run all tests; the last line counts them
 	@bin/install-deps test
@@ -82,6 +86,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 #:   MODE                release  release, asan (address and undefined sanitizer) or fuzz
 #:   FUZZ_SECONDS        30       how long `make fuzz` runs each target
 #:   PYTEST_ARGS                  more arguments for pytest
+#:   DEPS_CACHE                   where `make deps` keeps what it built (default: ~/.cache/fieldgate/deps)
 #:   FIELDGATE_SKIP_DEPS          1: do not look for Debian packages, everything needed is there
 
 deps-present:
