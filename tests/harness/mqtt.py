@@ -396,7 +396,7 @@ class Paho:
         options = {"protocol": version}
         if version == V311:
             options["clean_session"] = clean
-        self.client = paho.mqtt.client.Client(client_id, **options)
+        self.client = paho.mqtt.client.Client(client_id=client_id, **options)
         if tls:
             self.client.tls_set_context(tls)
         self.port, self.version, self.clean, self.keepalive = port, version, clean, keepalive

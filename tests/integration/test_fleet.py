@@ -327,7 +327,8 @@ def test_second_init_says_what_exists_and_changes_nothing(fleet):
 def test_init_says_what_to_keep_safe(tmp_path):
     result = Fleet(tmp_path / "pki", "").run("init", "--name", "Harbour buoys")
     assert "Keep safe" in result.stdout and "root/key.pem" in result.stdout
-    assert "O = Harbour buoys" in Fleet(tmp_path / "pki", "").run("init").stdout
+    said = Fleet(tmp_path / "pki", "").run("init").stdout
+    assert "O=Harbour buoys" in said.replace(" = ", "=")  # OpenSSL 3.0 and 3.5 space it differently
 
 
 def test_everything_but_init_works_with_the_root_key_away(fleet):
