@@ -110,8 +110,8 @@ def test_qos_2_repeat_with_its_own_time_or_number_is_one_row(stack):
                 assert client.read_ack(packet_id, PUBREC) == 0
     stack.stored(broker)
     assert sorted(stack.query("select temperature from telemetry where device = 'dev-1'")) == [(1,), (2,)]
-    # The plugin was asked three times for each, and could not know.
-    assert stack.value("select row_count from ingest") == 7
+    # The plugin was asked three times for each (by 2.0.21 five times), and could not know.
+    assert stack.value("select row_count from ingest") in (7, 11)
 
 
 # --- Wills ---
