@@ -14,7 +14,7 @@ include build.mk
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: help run stop env settings build deps deps-present test unit unit-programs test-programs integration lint \
-	fuzz fuzz-programs bench clean
+	fuzz fuzz-programs bench crypto-speed crypto-speed-programs clean
 
 #: Fieldgate: MQTT devices with certificates in, rows in PostgreSQL out.
 #: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
@@ -41,12 +41,14 @@ deps: ## Build Mbed TLS and libcoap for the CoAP server, once; they are kept out
 	@deps/build --mode $(MODE) --make $(B)/deps.mk
 
 test: ## Install what tests need, build, run all tests; the last line counts them
-	@bin/install-deps test
+	@bin/install-deps test deps
+	@deps/build --mode $(MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) build unit-programs test-programs
 	@bin/lib/run-tests all $(MODE)
 
 unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
-	@bin/install-deps test
+	@bin/install-deps test deps
+	@deps/build --mode $(MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) unit-programs
 	@bin/lib/run-tests unit $(MODE)
 
@@ -56,7 +58,7 @@ integration: ## Run the integration tests only; PYTEST_ARGS='-k name' picks some
 	@bin/lib/run-tests integration $(MODE)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, SPDX lines
-	@bin/install-deps test lint
+	@bin/install-deps test deps lint
 	@bin/lib/lint
 
 fuzz: ## Run each tests/fuzz/fuzz_*.c for FUZZ_SECONDS
@@ -68,6 +70,12 @@ bench: ## Measure; QUICK=1 takes less than a minute
 	@bin/install-deps bench
 	@$(MAKE) $(JOBS) build test-programs
 	@exec tests/bench/run
+
+crypto-speed: ## Measure P-256 and SHA-256 with our hooks and with Mbed TLS's own code
+	@bin/install-deps test deps
+	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@$(MAKE) $(JOBS) crypto-speed-programs
+	@for program in $(CRYPTO_SPEED); do echo "$$program"; $$program; done
 
 settings: ## Print the settings of fieldgate.conf as README.md shows them
 	@bin/install-deps run
@@ -92,7 +100,9 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 deps-present:
 	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
 
-unit-programs: deps-present $(UNIT_TESTS)
+unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS)
+
+crypto-speed-programs: deps-present $(CRYPTO_SPEED)
 
 test-programs: deps-present $(MQTT_LOAD) $(TOOLS) $(BENCH_PROGRAMS)
 

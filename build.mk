@@ -87,4 +87,37 @@ $(PLUGIN): $(PLUGIN_OBJ) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(PLUGIN_OBJ) $(LIB) \
 		$(PKG_LIBS) -lm
 
+# What is built against Mbed TLS and libcoap (deps/), by `make test`. deps.mk says where they are; it is written
+# by deps/build and changes when they do. Everything is built twice: with the Mbed TLS that calls
+# coap-server/crypto, and with mbedtls-plain, which does not.
+-include $(B)/deps.mk
+MBEDTLS_LIBS := libmbedtls.a libmbedx509.a libmbedcrypto.a
+CRYPTO_OBJ := $(patsubst %.c,$(B)/mbedtls/%.o,$(wildcard coap-server/crypto/*.c))
+DEPS_TEST_OBJ := $(patsubst %.c,%.o,$(wildcard tests/deps/test_*.c))
+DEPS_TESTS :=
+CRYPTO_SPEED :=
+
+define mbedtls_flavour
+$(B)/$(1)/%.o: %.c $(B)/deps.mk
+	@mkdir -p $$(@D)
+	$$(call run,CC)$$(CC) $$(CPPFLAGS) -isystem $$(DEPS)/$(1)/include -isystem $$(DEPS)/libcoap/include \
+		$$(PKG_CFLAGS) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
+
+$(DEPS_TEST_OBJ:%.o=$(B)/$(1)/%) $(B)/$(1)/tests/deps/crypto_speed: %: %.o $(B)/$(1)/tests/deps/p256_calls.o \
+		$(2) $(B)/reference_calls.o $(LIB)
+	$$(call run,LINK)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(MBEDTLS_LIBS:%=$$(DEPS)/$(1)/lib/%) \
+		$$(DEPS)/libcoap/lib/libcoap-3.a $$(PKG_LIBS) -lcmocka -lm
+
+DEPS_TESTS += $(DEPS_TEST_OBJ:%.o=$(B)/$(1)/%)
+CRYPTO_SPEED += $(B)/$(1)/tests/deps/crypto_speed
+endef
+$(eval $(call mbedtls_flavour,mbedtls,$(CRYPTO_OBJ)))
+$(eval $(call mbedtls_flavour,mbedtls-plain,))
+
+# The plain Mbed TLS for a program that has the other one too: one object, of which only one name is seen.
+$(B)/reference_calls.o: $(B)/mbedtls-plain/tests/deps/p256_calls.o
+	$(call run,LINK)$(LD) -r -o $@.new $< $(DEPS)/mbedtls-plain/lib/libmbedcrypto.a && \
+		objcopy --keep-global-symbol=p256_calls $@.new && \
+		objcopy --redefine-sym p256_calls=reference_calls $@.new && mv $@.new $@
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
