@@ -22,12 +22,13 @@ enum {
 
 /* The reading thread's own. */
 struct reader {
-	struct scan scan;		 /* scan.fd -1: between segments */
-	uint64_t segment;		 /* that is open, or the lowest that may be opened next */
-	uint64_t skip_to;		 /* offset that journal_seek asked for; 0: none */
-	uint64_t intact;		 /* behind the last good record: damage begins here */
-	struct journal_position counted; /* damage before it is counted already */
-	bool failing;			 /* a failure is logged, no success since */
+	struct scan scan;		  /* scan.fd -1: between segments */
+	uint64_t segment;		  /* that is open, or the lowest that may be opened next */
+	uint64_t skip_to;		  /* offset that journal_seek asked for; 0: none */
+	uint64_t intact;		  /* behind the last good record: damage begins here */
+	struct journal_position furthest; /* that was ever handed out */
+	struct journal_position counted;  /* damage before it is counted already */
+	bool failing;			  /* a failure is logged, no success since */
 };
 
 struct journal {

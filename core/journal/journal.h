@@ -137,10 +137,18 @@ struct journal_position journal_end(const struct journal *j);
 /*
  * Begin to read at pos, usually the committed position. A position before the oldest record kept,
  * inside a record, or in damaged or missing bytes, moves forward to the next record there is. One
- * beyond the end can only come of a directory brought back from an old copy (logged): then
- * everything appended since this open is new, and reading begins there.
+ * beyond the end can only come of a directory brought back from an old copy (logged): then nothing
+ * is known of what is in it, and reading begins with the oldest record.
  */
 void journal_seek(struct journal *j, struct journal_position pos);
+
+/*
+ * Can pos have been committed by anybody who had this journal: is it in a segment of an earlier
+ * run, or not behind what was read in this one? If not, the directory was brought back from an old
+ * copy, and its numbers are being used for the second time: nothing before pos may be taken as
+ * stored, however much was appended since. The reading thread.
+ */
+bool journal_reached(const struct journal *j, struct journal_position pos);
 
 /*
  * The next record and the position behind it. 1: *r is filled, its pointers valid until the next

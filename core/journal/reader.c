@@ -33,18 +33,22 @@ void journal_seek(struct journal *j, struct journal_position pos)
 	struct reader *rd = &j->reader;
 
 	if (journal_position_compare(pos, end) > 0) {
-		log_error(
-			"journal_position", NULL,
-			"%s ends at %" PRIu64 "/%" PRIu64 ", before the committed position %" PRIu64
-			"/%" PRIu64
-			": was it brought back from an old copy? Reading goes on with what is new "
-			"since this start",
-			j->path, end.segment, end.offset, pos.segment, pos.offset);
-		pos = (struct journal_position){j->first_of_run, 0};
+		log_error("journal_position", NULL,
+			  "%s ends at %" PRIu64 "/%" PRIu64
+			  ", before the committed position %" PRIu64 "/%" PRIu64
+			  ": was it brought back from an old copy? All of it is read again",
+			  j->path, end.segment, end.offset, pos.segment, pos.offset);
+		pos = (struct journal_position){0, 0};
 	}
 	close_segment(rd);
 	rd->segment = pos.segment;
 	rd->skip_to = pos.offset;
+}
+
+bool journal_reached(const struct journal *j, struct journal_position pos)
+{
+	return pos.segment < j->first_of_run ||
+	       journal_position_compare(pos, j->reader.furthest) <= 0;
 }
 
 /* --- Damage --- */
@@ -217,6 +221,8 @@ int journal_read(struct journal *j, struct journal_record *r, struct journal_pos
 	count_damage(j, rd->intact, rd->scan.record);
 	rd->intact = rd->scan.offset;
 	*next = (struct journal_position){rd->segment, rd->scan.offset};
+	if (journal_position_compare(*next, rd->furthest) > 0)
+		rd->furthest = *next;
 	return 1;
 }
 

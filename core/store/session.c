@@ -128,6 +128,32 @@ static int accept_position(struct writer *w, struct journal_position p, struct d
 	return 0;
 }
 
+/*
+ * The database's position cannot be this journal's (see journal_reached). Were it believed,
+ * messages that nobody has stored would be released. The database is told, not only this writer: it
+ * may be another run that stores them.
+ */
+static int put_position_back(struct writer *w, struct journal_position *p, struct dberror *e)
+{
+	uint64_t segment = htobe64(p->segment), offset = htobe64(p->offset);
+	struct database_query q = {
+		.sql = "select fieldgate.journal_advance($1::uuid, $2::int8, $3::int8, 0, 0, 0, 0,"
+		       " 0, 0, '0')",
+		.count = 3,
+		.values = {(const char *)journal_id(w->journal), (const char *)&segment,
+			   (const char *)&offset},
+		.lengths = {16, sizeof(segment), sizeof(offset)},
+	};
+
+	log_error("store_position", NULL,
+		  "the database has taken this journal up to %" PRIu64 "/%" PRIu64
+		  ", where it has not come since it was opened: was state.dir brought back from an "
+		  "old copy? All that it holds is stored again, under the same keys",
+		  p->segment, p->offset);
+	*p = (struct journal_position){0, 0};
+	return query(w, &q, NULL, e);
+}
+
 int session_read_position(struct writer *w, struct dberror *e)
 {
 	struct database_query q = {
@@ -151,7 +177,10 @@ int session_read_position(struct writer *w, struct dberror *e)
 	}
 	p = (struct journal_position){(uint64_t)binary_int8(r, 0), (uint64_t)binary_int8(r, 1)};
 	PQclear(r);
-	rc = accept_position(w, p, e);
+	if (!w->position_known && !journal_reached(w->journal, p))
+		rc = put_position_back(w, &p, e);
+	if (rc == 0)
+		rc = accept_position(w, p, e);
 	writer_rewind(w);
 	return rc;
 }

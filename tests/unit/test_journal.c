@@ -438,7 +438,7 @@ static void test_seek_behind_a_lost_tail_goes_to_the_next_segment(void **state)
 	dir_remove(&d);
 }
 
-static void test_seek_beyond_the_end_reads_what_is_new_since_open(void **state)
+static void test_seek_beyond_the_end_reads_all_there_is(void **state)
 {
 	struct dir d = dir_new();
 	struct journal *j = open_journal(&d);
@@ -451,7 +451,34 @@ static void test_seek_beyond_the_end_reads_what_is_new_since_open(void **state)
 	journal_seek(j, (struct journal_position){1000, 64});
 	assert_non_null(strstr(last_log, "event=journal_position"));
 	append(j, 2);
-	expect_numbers(j, 1, 3);
+	expect_numbers(j, 0, 3);
+	journal_close(j);
+	dir_remove(&d);
+}
+
+/* Of a position in this run's own segments: whoever committed it must have read up to it. */
+static void test_position_that_nobody_has_read_was_not_reached(void **state)
+{
+	struct dir d = dir_new();
+	struct journal *j = open_journal(&d);
+	struct journal_position first, second, old;
+
+	(void)state;
+	old = append(j, 0);
+	journal_close(j);
+	j = open_journal(&d);
+	first = append(j, 1);
+	second = append(j, 2);
+	assert_true(journal_reached(j, (struct journal_position){0, 0}));
+	assert_true(journal_reached(j, old));
+	assert_true(journal_reached(j, (struct journal_position){old.segment, 100000}));
+	assert_false(journal_reached(j, first));
+	assert_int_equal(read_number(j, NULL), 0);
+	assert_int_equal(read_number(j, NULL), 1);
+	assert_true(journal_reached(j, first));
+	assert_false(journal_reached(j, second));
+	journal_seek(j, (struct journal_position){0, 0});
+	assert_true(journal_reached(j, first));
 	journal_close(j);
 	dir_remove(&d);
 }
@@ -710,7 +737,8 @@ int main(void)
 		cmocka_unit_test(test_seek_into_a_record_goes_to_the_next_one),
 		cmocka_unit_test(test_seek_before_the_oldest_goes_to_the_oldest),
 		cmocka_unit_test(test_seek_behind_a_lost_tail_goes_to_the_next_segment),
-		cmocka_unit_test(test_seek_beyond_the_end_reads_what_is_new_since_open),
+		cmocka_unit_test(test_seek_beyond_the_end_reads_all_there_is),
+		cmocka_unit_test(test_position_that_nobody_has_read_was_not_reached),
 		cmocka_unit_test(test_seek_to_the_end_is_no_error),
 		cmocka_unit_test(test_only_an_armed_reader_is_woken_and_once),
 		cmocka_unit_test(test_the_thread_syncs_without_being_asked),
