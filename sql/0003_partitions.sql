@@ -119,6 +119,7 @@ declare
 	v_bound constant text := 'YYYY-MM-DD HH24:MI:SS.US"+00"';
 	v_lower timestamptz := partition_period_start(p_moment);
 	v_upper timestamptz := v_lower + make_interval(hours => 24 * setting_value('partition_days'));
+	v_base text;
 	v_name text;
 begin
 	select greatest(v_lower, max(upper) filter (where upper <= p_moment)),
@@ -129,6 +130,12 @@ begin
 	if v_lower <> date_trunc('day', v_lower, 'UTC') then
 		v_name := v_name || to_char(v_lower at time zone 'UTC', '_HH24MISSUS');
 	end if;
+	-- Whoever detached a partition to keep it elsewhere has left its name in use.
+	v_base := v_name;
+	for v_number in 2 .. 1000 loop
+		exit when to_regclass(quote_ident(v_name)) is null;
+		v_name := v_base || '_' || v_number;
+	end loop;
 	-- Not `partition of`: that would lock all readers and writers of the table out for a moment.
 	execute format('create table %I (like %I including defaults including constraints including generated '
 		'including storage including compression including statistics)', v_name, p_table);
