@@ -267,16 +267,21 @@ as $$
 declare
 	v_table text;
 	v_count bigint;
+	v_waiting interval;
 begin
 	if not pg_try_advisory_xact_lock(1178026324, 3) then
 		return next 'another session is at it';
 		return;
 	end if;
 
+	-- Messages that wait in a journal may repeat what was stored before them: while they wait (for
+	-- a week at most, the process may be gone for good), the window is longer.
+	select least(coalesce(max(now() - updated_at + lag), '0'), '7 days') into v_waiting
+	from ingest where backlog_bytes > 0;
 	-- Bounded, so that it ends within the processes' database.timeout_s; the next call goes on.
 	delete from sequence_seen where ctid = any (array(
 		select ctid from sequence_seen
-		where ts < now() - make_interval(days => setting_value('sequence_window_days'))
+		where ts < now() - v_waiting - make_interval(days => setting_value('sequence_window_days'))
 		limit 2000000));
 	get diagnostics v_count = row_count;
 	if v_count > 0 then
