@@ -8,6 +8,13 @@
 #include "core/base/clock.h"
 #include "core/base/pgconn.h"
 
+/* A statement that was prepared is gone: a pooler gave this session another server, or somebody
+ * deallocated it. Only a new session is sure of what it has. */
+static bool has_forgotten(const char *sqlstate)
+{
+	return strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "42P05") == 0;
+}
+
 void dberror_from_result(struct dberror *e, const PGconn *c, const PGresult *r)
 {
 	const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
@@ -16,7 +23,8 @@ void dberror_from_result(struct dberror *e, const PGconn *c, const PGresult *r)
 	*e = (struct dberror){.class = sqlstate_class(sqlstate)};
 	snprintf(e->sqlstate, sizeof(e->sqlstate), "%s", sqlstate ? sqlstate : "");
 	pgconn_message(e->message, sizeof(e->message), message ? message : PQresultErrorMessage(r));
-	e->lost = !sqlstate || PQstatus(c) != CONNECTION_OK;
+	e->lost = PQstatus(c) != CONNECTION_OK || !e->sqlstate[0] || has_forgotten(e->sqlstate);
+	e->too_much = strcmp(e->sqlstate, "57014") == 0 || strcmp(e->sqlstate, "53200") == 0;
 }
 
 void dberror_lost(struct dberror *e, const PGconn *c, const char *message)

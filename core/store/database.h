@@ -19,6 +19,7 @@ struct dberror {
 	enum sqlstate_class class;
 	char sqlstate[6]; /* "" when it is libpq's own */
 	bool lost;	  /* the connection is good for nothing any more */
+	bool too_much;	  /* the server had no time or memory for it: less of it might do */
 	char message[DBERROR_MESSAGE_MAX];
 };
 

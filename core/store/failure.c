@@ -19,7 +19,8 @@
 
 #define BACKOFF_FIRST_US (100 * US_PER_MS)
 #define BACKOFF_MOST_US	 (5 * US_PER_S)
-#define RETRIES_MOST	 3 /* of errors that are perhaps not a message's fault */
+#define KEEP_LIMIT	 16 /* batches that were small enough, before a larger one is tried */
+#define RETRIES_MOST	 3  /* of errors that are perhaps not a message's fault */
 
 const struct row_refusal *failure_find(const struct writer *w, struct journal_position at)
 {
@@ -91,7 +92,9 @@ void failure_clear(struct writer *w, const struct flight_load *load)
 	w->retries = 0;
 	w->backoff_us = 0;
 	w->suspects -= load->suspects < w->suspects ? load->suspects : w->suspects;
-	if (w->suspects > 0)
+	if (w->keep_limit > 0)
+		w->keep_limit--;
+	else if (w->suspects > 0)
 		w->limit = w->suspects > 1 ? w->suspects / 2 : 1;
 	else if (w->limit < w->o.batch_rows)
 		w->limit = w->limit * 2 < w->o.batch_rows ? w->limit * 2 : w->o.batch_rows;
@@ -187,6 +190,7 @@ static int split(struct writer *w, const struct flight_load *load, const struct 
 
 	if (load->suspects > 1) {
 		w->suspects = load->suspects;
+	w->keep_limit = 0;
 		w->limit = load->suspects / 2;
 		return 0;
 	}
@@ -274,8 +278,22 @@ static int recover_from(struct writer *w, const struct flight *f, const struct d
 
 int failure_handle(struct writer *w, const struct flight *f, const struct dberror *e)
 {
+/*
+ * What the server did not get done in time, or had no memory for, would fail again as it is: half
+ * of it goes next. No message is under suspicion, as a lock may be all that was waited for.
+ */
+static void send_less(struct writer *w, const struct flight_load *load)
+{
+	if (load->suspects < 2)
+		return;
+	w->limit = load->suspects / 2 < w->limit ? load->suspects / 2 : w->limit;
+	w->keep_limit = KEEP_LIMIT;
+}
+
 	if (f && !e->lost && w->sender.conn)
 		return recover_from(w, f, e);
+	if (e->too_much && (f || w->flight_count > 0))
+		send_less(w, f ? &f->load : &w->flights[0].load);
 	log_trouble(w, e);
 	session_close(w);
 	writer_rewind(w);

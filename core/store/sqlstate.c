@@ -22,7 +22,7 @@ static const struct rule rules[] = {
 	{"22", SQLSTATE_ROW},       /* data exception */
 	{"23", SQLSTATE_ROW},       /* integrity constraint violation; no partition for a row */
 	{"25", SQLSTATE_SYSTEM},    /* transaction state; read-only: a standby */
-	{"26", SQLSTATE_SCHEMA},    /* a prepared statement is gone */
+	{"26", SQLSTATE_SYSTEM},    /* a prepared statement is gone */
 	{"28", SQLSTATE_SYSTEM},    /* authorization */
 	{"38", SQLSTATE_ROW},       /* external routine */
 	{"39", SQLSTATE_ROW},
@@ -31,6 +31,7 @@ static const struct rule rules[] = {
 	{"40", SQLSTATE_SYSTEM},    /* serialization failure, deadlock */
 	{"42", SQLSTATE_SCHEMA},    /* undefined column or table, datatype mismatch */
 	{"42501", SQLSTATE_SYSTEM}, /* insufficient privilege */
+	{"42P05", SQLSTATE_SYSTEM}, /* a prepared statement of somebody else's has this name */
 	{"44", SQLSTATE_ROW},       /* with check option */
 	{"53", SQLSTATE_SYSTEM},    /* disk full, too many connections */
 	{"54", SQLSTATE_ROW},       /* program limit: an index row too large */

@@ -488,6 +488,7 @@ static int check_silence(const struct writer *w, struct dberror *e)
 		return 0;
 	dberror_lost(e, NULL, "the database does not answer");
 	return -EIO;
+	e->too_much = true;
 }
 
 /* ---- the loop ---- */

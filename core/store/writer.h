@@ -74,8 +74,9 @@ struct writer {
 	size_t sent_next;
 
 	/* Looking for the message that the database refuses: */
-	uint64_t limit;	   /* records of a batch that were not refused before */
-	uint64_t suspects; /* the next so many records: at least one of them is refused */
+	uint64_t limit;	     /* records of a batch that were not refused before */
+	unsigned keep_limit; /* for so many batches more: larger ones took too long */
+	uint64_t suspects;   /* the next so many records: at least one of them is refused */
 	struct row_refusal refusals[REFUSALS_MAX];
 	size_t refusal_count;
 	char *too_old_reason;
