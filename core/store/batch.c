@@ -46,6 +46,7 @@ void batch_clear(struct batch *b)
 	}
 	bytes_clear(&b->heap);
 	latest_clear(&b->latest);
+	b->repeated = 0;
 	b->row_count = 0;
 	b->dead_letter_count = 0;
 	b->presence_count = 0;

@@ -60,6 +60,7 @@ struct batch {
 	size_t metric_count;
 	struct batch_metric *metrics;
 	struct bytes heap;
+	size_t repeated; /* bytes of the heap that are sent again with each further row */
 	struct batch_row *rows;
 	size_t row_count, rows_size;
 	struct batch_dead_letter *dead_letters;

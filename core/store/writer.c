@@ -131,7 +131,8 @@ static bool is_full(const struct writer *w)
 
 	return o->load.records >= w->o.batch_rows || o->load.suspects >= w->limit ||
 	       w->batch.row_count >= w->o.batch_rows * ROWS_PER_RECORD ||
-	       w->batch.heap.len >= HEAP_MOST || w->batch.latest.most >= LATEST_ROUNDS_MOST;
+	       w->batch.heap.len + w->batch.repeated >= HEAP_MOST ||
+	       w->batch.latest.most >= LATEST_ROUNDS_MOST;
 }
 
 static void account(struct writer *w, const struct row_refusal *refusal)
