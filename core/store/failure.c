@@ -174,6 +174,8 @@ static int restore(struct writer *w, struct dberror *e)
 		rc = session_leave_pipeline(w, e);
 	if (rc == 0)
 		rc = database_query(w->sender.conn, &rollback, w->stop_fd, timeout, NULL, e);
+	if (rc == 0 && w->sender.statements.dropped)
+		rc = session_forget_statements(w, e);
 	if (rc == 0)
 		rc = session_read_position(w, e);
 	if (rc == 0)

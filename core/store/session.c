@@ -230,6 +230,15 @@ static int deallocate_all(struct writer *w, struct dberror *e)
 
 int session_reload_catalogue(struct writer *w, struct dberror *e)
 {
+int session_forget_statements(struct writer *w, struct dberror *e)
+{
+	int rc = deallocate_all(w, e);
+
+	if (rc == 0)
+		statements_reset(&w->sender.statements, &w->catalogue);
+	return rc;
+}
+
 	const struct database_query q = {.sql = catalogue_sql};
 	struct catalogue fresh;
 	PGresult *r;

@@ -70,6 +70,8 @@ static struct statement *place_for_another(struct statements *s, unsigned *dropp
 			oldest = &s->kept[i];
 	if (oldest->ready)
 		*dropped = oldest->number;
+		s->dropped = true;
+	}
 	return oldest;
 }
 

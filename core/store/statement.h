@@ -53,6 +53,7 @@ struct statements {
 	size_t count;
 	unsigned numbers;
 	uint64_t clock;
+	bool dropped; /* some were; a transaction that failed may have kept them */
 };
 
 /* The server is a new one, or the catalogue has changed: nothing is prepared. */
@@ -60,7 +61,8 @@ void statements_reset(struct statements *s, const struct catalogue *catalogue);
 
 /*
  * The statement for these columns (NULL: none), or one for more. It may take the place of another;
- * *dropped is then that one's number if the server has it, 0 otherwise. NULL without memory.
+ * *dropped is then that one's number if the server has it, or will have when it comes to this,
+ * 0 otherwise. NULL without memory.
  */
 struct statement *statements_get(struct statements *s, enum statement_kind kind,
 				 const uint64_t *columns, unsigned *dropped);

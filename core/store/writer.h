@@ -116,6 +116,9 @@ bool session_chores_due(const struct writer *w, int64_t now_us);
 bool session_chores_overdue(const struct writer *w, int64_t now_us);
 int session_chores(struct writer *w, struct dberror *e);
 
+/* Neither this process nor the server has any prepared statement any more. */
+int session_forget_statements(struct writer *w, struct dberror *e);
+
 int session_reload_catalogue(struct writer *w, struct dberror *e);
 int session_reload_partitions(struct writer *w, bool *changed, struct dberror *e);
 
