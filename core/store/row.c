@@ -195,7 +195,8 @@ static int take_dead_letter(struct row_context *c, const struct journal_record *
 			    struct journal_position at, const char *reason)
 {
 	struct batch *b = c->batch;
-	int64_t received_us = c->dead_letter_now ? clock_realtime_us() : r->received_at_us;
+	int64_t received_us =
+		c->dead_letter_now ? clock_realtime_us() + c->server_ahead_us : r->received_at_us;
 	struct batch_dead_letter *d;
 
 	if (!has_partition(c, PARTITIONED_DEAD_LETTER, received_us))

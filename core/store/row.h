@@ -35,7 +35,9 @@
 struct row_refusal {
 	struct journal_position at; /* behind the record */
 	char *reason;		    /* it goes to dead_letter; NULL: only the following */
-	bool now; /* dead_letter does not take the time of receipt: the present is put there */
+	bool now; /* dead_letter does not take the time of receipt: the server's present is put
+		   * there
+		   */
 };
 
 struct row_context {
@@ -58,6 +60,10 @@ struct row_context {
 	/* Devices send the same names in the same order: reading i was last found in this column.
 	 */
 	int guess[ROW_GUESSES];
+
+	/* What the server's clock says more than ours: one of the two may be years off, and it is
+	 * the server's that decides for which times there are partitions. */
+	int64_t server_ahead_us;
 
 	bool dead_letter_now; /* see struct row_refusal; of the record being taken */
 };

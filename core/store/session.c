@@ -157,7 +157,8 @@ static int put_position_back(struct writer *w, struct journal_position *p, struc
 int session_read_position(struct writer *w, struct dberror *e)
 {
 	struct database_query q = {
-		.sql = "select segment, \"offset\" from fieldgate.ingest where journal = $1::uuid",
+		.sql = "select segment, \"offset\", clock_timestamp() from fieldgate.ingest"
+		       " where journal = $1::uuid",
 		.count = 1,
 		.values = {(const char *)journal_id(w->journal)},
 		.lengths = {16},
@@ -176,6 +177,7 @@ int session_read_position(struct writer *w, struct dberror *e)
 		return -EIO;
 	}
 	p = (struct journal_position){(uint64_t)binary_int8(r, 0), (uint64_t)binary_int8(r, 1)};
+	w->rows.server_ahead_us = pg_timestamp_to_unix(binary_int8(r, 2)) - clock_realtime_us();
 	PQclear(r);
 	if (!w->position_known && !journal_reached(w->journal, p))
 		rc = put_position_back(w, &p, e);
@@ -319,7 +321,7 @@ static int partition_refused(struct writer *w, struct dberror *e)
 	}
 	rc = failure_refuse(w, w->held.next, is_dead_letter ? NULL : e->message, is_dead_letter);
 	if (rc == 0 && w->rows.needed_table == PARTITIONED_TELEMETRY &&
-	    w->rows.needed_us < clock_realtime_us())
+	    w->rows.needed_us < clock_realtime_us() + w->rows.server_ahead_us)
 		rc = too_old(w, w->rows.needed_us, e->message);
 	return rc == 0 ? 0 : out_of_memory(e);
 }
