@@ -190,9 +190,9 @@ static int split(struct writer *w, const struct flight_load *load, const struct 
 {
 	char reason[DBERROR_MESSAGE_MAX + 32];
 
+	w->keep_limit = 0;
 	if (load->suspects > 1) {
 		w->suspects = load->suspects;
-	w->keep_limit = 0;
 		w->limit = load->suspects / 2;
 		return 0;
 	}
@@ -278,8 +278,6 @@ static int recover_from(struct writer *w, const struct flight *f, const struct d
 	return rc;
 }
 
-int failure_handle(struct writer *w, const struct flight *f, const struct dberror *e)
-{
 /*
  * What the server did not get done in time, or had no memory for, would fail again as it is: half
  * of it goes next. No message is under suspicion, as a lock may be all that was waited for.
@@ -292,10 +290,12 @@ static void send_less(struct writer *w, const struct flight_load *load)
 	w->keep_limit = KEEP_LIMIT;
 }
 
-	if (f && !e->lost && w->sender.conn)
-		return recover_from(w, f, e);
+int failure_handle(struct writer *w, const struct flight *f, const struct dberror *e)
+{
 	if (e->too_much && (f || w->flight_count > 0))
 		send_less(w, f ? &f->load : &w->flights[0].load);
+	if (f && !e->lost && w->sender.conn)
+		return recover_from(w, f, e);
 	log_trouble(w, e);
 	session_close(w);
 	writer_rewind(w);

@@ -276,8 +276,8 @@ static int take_samples(struct row_context *c, const struct journal_record *r,
 
 	if (subtopic)
 		text = put_text(b, subtopic, subtopic_len);
-	for (size_t i = 0; i < p->sample_count && rc == 0; i++) {
 	b->repeated += (text.len + r->device_len) * p->sample_count;
+	for (size_t i = 0; i < p->sample_count && rc == 0; i++) {
 		const struct sample *s = &p->samples[i];
 		unsigned char *placed = arena_alloc(&c->arena, s->reading_count);
 

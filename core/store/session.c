@@ -230,8 +230,6 @@ static int deallocate_all(struct writer *w, struct dberror *e)
 	return query(w, &q, NULL, e);
 }
 
-int session_reload_catalogue(struct writer *w, struct dberror *e)
-{
 int session_forget_statements(struct writer *w, struct dberror *e)
 {
 	int rc = deallocate_all(w, e);
@@ -241,6 +239,8 @@ int session_forget_statements(struct writer *w, struct dberror *e)
 	return rc;
 }
 
+int session_reload_catalogue(struct writer *w, struct dberror *e)
+{
 	const struct database_query q = {.sql = catalogue_sql};
 	struct catalogue fresh;
 	PGresult *r;

@@ -68,7 +68,7 @@ static struct statement *place_for_another(struct statements *s, unsigned *dropp
 	for (size_t i = 1; i < s->count; i++)
 		if (s->kept[i].used < oldest->used)
 			oldest = &s->kept[i];
-	if (oldest->ready)
+	if (oldest->asked) {
 		*dropped = oldest->number;
 		s->dropped = true;
 	}
@@ -330,22 +330,26 @@ static const char *const fixed_texts[] = {
 		" from unnest($1::text[], $2::timestamptz[], $3::int8[], $4::text[], $5::text[],"
 		" $6::bool[], $7::text[], $8::text[]) as u(a1, a2, a3, a4, a5, a6, a7, a8)"
 		" on conflict do nothing",
+	/*
+	 * seq orders the events of one journal, whatever its clock did meanwhile; since tells that
+	 * another journal has taken its place, whose numbers began again.
+	 */
 	[STATEMENT_PRESENCE] =
 		"insert into fieldgate.presence as p"
 		" (device, since, seq, source, client_id, connected, reason, address)"
 		" select distinct on (a1, a4, a5) *"
 		" from unnest($1::text[], $2::timestamptz[], $3::int8[], $4::text[], $5::text[],"
 		" $6::bool[], $7::text[], $8::text[]) as u(a1, a2, a3, a4, a5, a6, a7, a8)"
-		" order by a1, a4, a5, a2 desc, a3 desc"
+		" order by a1, a4, a5, a3 desc"
 		" on conflict (device, source, client_id) do update set"
 		" connected = excluded.connected, since = excluded.since, seq = excluded.seq,"
 		" reason = excluded.reason, address = excluded.address"
-		" where (excluded.since, excluded.seq) > (p.since, p.seq)",
+		" where excluded.seq > p.seq or excluded.since > p.since",
 	/* A device may have had several connections: each event needs a key of its own. */
 	[STATEMENT_STARTED] =
 		"with gone as (update fieldgate.presence set connected = false, since = $1,"
 		" seq = $2, reason = 'server restarted' where source = $3 and connected"
-		" and (since, seq) < ($1, $2) returning device, client_id, address)"
+		" and (seq < $2 or since < $1) returning device, client_id, address)"
 		" insert into fieldgate.presence_event"
 		" (device, at, seq, source, client_id, event, reason, address)"
 		" select device, $1::timestamptz,"

@@ -488,8 +488,8 @@ static int check_silence(const struct writer *w, struct dberror *e)
 	if (w->flight_count == 0 || silent_us < (w->o.statement_timeout_s + 2) * US_PER_S)
 		return 0;
 	dberror_lost(e, NULL, "the database does not answer");
-	return -EIO;
 	e->too_much = true;
+	return -EIO;
 }
 
 /* ---- the loop ---- */
