@@ -35,6 +35,8 @@ static bool integer_fits(const struct column *column, const struct reading *r, i
 	return *out >= low && *out <= high;
 }
 
+/* A fraction has as many digits as the column gives it; a whole number is a counter or an
+ * identifier, and stays whole. */
 static bool number_of(const struct reading *r, double *out)
 {
 	if (r->type == READING_NUMBER)
@@ -43,7 +45,7 @@ static bool number_of(const struct reading *r, double *out)
 		*out = (double)r->u.integer;
 	else
 		return false;
-	return true;
+	return r->type == READING_NUMBER || (*out < TWO_TO_63 && (int64_t)*out == r->u.integer);
 }
 
 static bool real_fits(const struct reading *r, uint64_t *bits)
@@ -55,7 +57,7 @@ static bool real_fits(const struct reading *r, uint64_t *bits)
 	if (!number_of(r, &v) || !(fabs(v) <= (double)FLT_MAX))
 		return false;
 	f = (float)v;
-	if (f == 0.0F && v != 0.0)
+	if ((f == 0.0F && v != 0.0) || (r->type == READING_INTEGER && (double)f != v))
 		return false;
 	memcpy(&word, &f, sizeof(word));
 	*bits = word;
