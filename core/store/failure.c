@@ -17,10 +17,12 @@
 #include "core/base/log.h"
 #include "core/store/writer.h"
 
-#define BACKOFF_FIRST_US (100 * US_PER_MS)
-#define BACKOFF_MOST_US	 (5 * US_PER_S)
-#define KEEP_LIMIT	 16 /* batches that were small enough, before a larger one is tried */
-#define RETRIES_MOST	 3  /* of errors that are perhaps not a message's fault */
+#define BACKOFF_FIRST_US    (100 * US_PER_MS)
+#define BACKOFF_MOST_US	    (5 * US_PER_S)
+#define REFUSED_INTERVAL_US (10 * US_PER_S) /* in the log; all are in dead_letter */
+
+#define KEEP_LIMIT   16 /* batches that were small enough, before a larger one is tried */
+#define RETRIES_MOST 3	/* of errors that are perhaps not a message's fault */
 
 const struct row_refusal *failure_find(const struct writer *w, struct journal_position at)
 {
@@ -185,6 +187,19 @@ static int restore(struct writer *w, struct dberror *e)
 	return rc;
 }
 
+/* It may be that all are refused, for the schema's sake: store_dead_letters counts them. */
+static void log_refused(struct writer *w, const struct flight_load *load, const char *reason)
+{
+	int64_t now = clock_monotonic_us();
+
+	if (w->refused_at_us != 0 && now - w->refused_at_us < REFUSED_INTERVAL_US)
+		return;
+	w->refused_at_us = now;
+	log_warn("store_message_refused", load->suspect_device,
+		 "the database does not take a message, it goes to fieldgate.dead_letter: %s",
+		 reason);
+}
+
 /* The batch of n records was refused because of one of them. */
 static int split(struct writer *w, const struct flight_load *load, const struct dberror *e)
 {
@@ -197,9 +212,7 @@ static int split(struct writer *w, const struct flight_load *load, const struct 
 		return 0;
 	}
 	snprintf(reason, sizeof(reason), "%s (SQLSTATE %s)", e->message, e->sqlstate);
-	log_warn("store_message_refused", load->suspect_device,
-		 "the database does not take a message, it goes to fieldgate.dead_letter: %s",
-		 reason);
+	log_refused(w, load, reason);
 	if (w->suspects > 0)
 		w->suspects--;
 	w->limit = 1;

@@ -86,6 +86,7 @@ struct writer {
 	char last_trouble[DBERROR_MESSAGE_MAX + 32]; /* logged once */
 
 	int64_t catalogue_at_us, maintain_at_us, reported_at_us, status_at_us, dead_letters_at_us;
+	int64_t refused_at_us;
 	uint64_t dead_letters_said;
 
 	bool in_pipeline;
