@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "tests/unit/store_fixture.h"
 
 /* How far this process's clock is wrong. */
@@ -327,13 +328,42 @@ static void test_integer_that_a_real_would_round_goes_to_extra(void **state)
 
 	store_fixture_put(f, "a", "{\"light\":16777216,\"latitude\":9007199254740992}");
 	store_fixture_put(f, "b", "{\"light\":16777217,\"latitude\":9007199254740993}");
+	store_fixture_put(f, "c", "{\"light\":-16777217,\"latitude\":9223372036854775807}");
 	store_fixture_run(f);
+	assert_sql(f, "select row(light, latitude, extra)::text from telemetry where device = 'a'",
+		   "(1.6777216e+07,9.007199254740992e+15,)");
 	assert_sql(f,
-		   "select row(light::numeric, latitude::numeric, extra)::text from telemetry"
-		   " where device = 'a'",
-		   "(16777200,9007199254740990,)");
-	assert_sql(f, "select row(light, latitude, extra)::text from telemetry where device = 'b'",
-		   "(,,\"{\"\"light\"\": 16777217, \"\"latitude\"\": 9007199254740993}\")");
+		   "select extra = '{\"light\":16777217,\"latitude\":9007199254740993}' and"
+		   " num_nonnulls(light, latitude) = 0 from telemetry where device = 'b'",
+		   "t");
+	assert_sql(f,
+		   "select extra = '{\"light\":-16777217,\"latitude\":9223372036854775807}' and"
+		   " num_nonnulls(light, latitude) = 0 from telemetry where device = 'c'",
+		   "t");
+}
+
+static _Atomic int refusals_logged;
+
+static void count_refusals(enum log_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)arg;
+	if (strstr(line, "event=store_message_refused"))
+		atomic_fetch_add(&refusals_logged, 1);
+}
+
+/* A column that was added with `not null` refuses all there is. */
+static void test_each_refused_message_is_kept_and_few_are_logged(void **state)
+{
+	struct store_fixture *f = *state;
+
+	log_set_sink(count_refusals, NULL);
+	store_fixture_sql(f, "alter table telemetry add column needed real not null");
+	put_numbers(f, 200);
+	store_fixture_run(f);
+	store_fixture_sql(f, "alter table telemetry drop column needed");
+	assert_sql(f, "select count(distinct payload) from dead_letter", "200");
+	assert_in_range(atomic_load(&refusals_logged), 1, 10);
 }
 
 /* A gateway without a battery-backed clock begins in 1970. */
@@ -386,6 +416,7 @@ int main(void)
 		TEST(test_integer_that_a_real_would_round_goes_to_extra),
 		TEST(test_clock_of_long_ago_blocks_nobody),
 		TEST(test_presence_from_the_future_does_not_stay),
+		TEST(test_each_refused_message_is_kept_and_few_are_logged),
 	};
 
 	clock_override(wrong_clock, NULL);
