@@ -193,6 +193,15 @@ static const struct setting *find_setting(const char *name)
 	return NULL;
 }
 
+/*
+ * How much of a name that we do not know may be repeated: a line that lacks its `=` has its value
+ * in front of the first one in it, and that may be a URL with a password.
+ */
+static int name_len(const char *name)
+{
+	return (int)strspn(name, "abcdefghijklmnopqrstuvwxyz_.");
+}
+
 static int take_line(struct config *c, char *line, const char *where, bool *seen, char *err,
 		     size_t err_len)
 {
@@ -209,8 +218,8 @@ static int take_line(struct config *c, char *line, const char *where, bool *seen
 	name = trim(name);
 	s = find_setting(name);
 	if (!s)
-		return fail(err, err_len, "%s: there is no setting %s; README.md lists them", where,
-			    name);
+		return fail(err, err_len, "%s: there is no setting %.*s%s; README.md lists them",
+			    where, name_len(name), name, name[name_len(name)] ? "..." : "");
 	if (seen[s - settings])
 		return fail(err, err_len, "%s: %s is set twice", where, name);
 	seen[s - settings] = true;

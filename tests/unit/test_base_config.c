@@ -146,6 +146,9 @@ static void test_unknown_setting_is_refused(void **state)
 	(void)state;
 	assert_refused(REQUIRED "log.levle = info\n",
 		       ":3: there is no setting log.levle; README.md lists them");
+	/* What stands before the first `=` need not be a name. */
+	assert_refused(REQUIRED "database.url: postgresql://u:secret@h/d?sslmode=require\n",
+		       ":3: there is no setting database.url...; README.md lists them");
 }
 
 static void test_setting_given_twice_is_refused(void **state)
