@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
@@ -33,6 +34,28 @@ static int fail(char *err, size_t err_len, const char *what, const char *detail)
 	return -1;
 }
 
+/*
+ * Who can write here can put a copy of the registry in its place that lets them in, so nobody else
+ * may.
+ */
+static int check_dir(const char *path, const struct stat *st, char *err, size_t err_len)
+{
+	char what[128];
+
+	if (!S_ISDIR(st->st_mode))
+		return fail(err, err_len, path, "exists and is not a directory");
+	if (st->st_uid != geteuid()) {
+		snprintf(what, sizeof(what),
+			 "belongs to the user %u, this process is %u; give it one of its own "
+			 "(chown)",
+			 (unsigned)st->st_uid, (unsigned)geteuid());
+		return fail(err, err_len, path, what);
+	}
+	if (st->st_mode & 022)
+		return fail(err, err_len, path, "other users may write in it; run: chmod 0700");
+	return 0;
+}
+
 /* A directory of ours with mode 0700; its parent must exist. */
 static int make_dir(const char *path, char *err, size_t err_len)
 {
@@ -44,9 +67,7 @@ static int make_dir(const char *path, char *err, size_t err_len)
 		return fail(err, err_len, path, strerror(errno));
 	if (stat(path, &st) != 0)
 		return fail(err, err_len, path, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
-		return fail(err, err_len, path, "exists and is not a directory");
-	return 0;
+	return check_dir(path, &st, err, err_len);
 }
 
 static char *path_join(const char *dir, const char *name)

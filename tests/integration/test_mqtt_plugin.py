@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plugin as the broker and the operator see it: symbols, start, settings, stop."""
 
+import os
 import subprocess
 
 import pytest
@@ -40,6 +41,25 @@ def test_missing_configuration_is_one_clear_line(stack):
 def test_state_directory_without_parent_is_one_clear_line(stack):
     broker = stack.broker(settings={"state.dir": "/nonexistent/state"})
     assert_does_not_start(broker, "/nonexistent/state")
+
+
+@pytest.mark.parametrize("which", ["state", "state/mqtt"])
+def test_state_directory_that_others_may_write_is_one_clear_line(stack, which):
+    """They could put a copy of the registry there in which they are let in."""
+    broker = stack.broker()
+    (broker.dir / "state" / "mqtt").mkdir(parents=True, mode=0o700)
+    (broker.dir / which).chmod(0o770)
+    assert_does_not_start(broker, f"{broker.dir / which}: ", "chmod 0700")
+    (broker.dir / which).chmod(0o750)
+    broker.start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_state_directory_of_somebody_else_is_one_clear_line(stack):
+    broker = stack.broker()
+    broker.state_dir.mkdir(mode=0o700)
+    os.chown(broker.state_dir, 65534, 65534)
+    assert_does_not_start(broker, f"{broker.state_dir}: ", "belongs to the user 65534")
 
 
 @pytest.mark.parametrize(
