@@ -5,13 +5,15 @@
  */
 #include "plugin/plugin.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/registry/policy.h"
 
-#define REFUSAL_INTERVAL_US (10 * US_PER_S)
+#define REFUSAL_INTERVAL_US	 (10 * US_PER_S)
+#define DEVICE_SUBSCRIPTIONS_MAX 100 /* of one connection */
 
 const struct principal *session_principal(const struct plugin *p, struct session *s)
 {
@@ -46,6 +48,28 @@ static const char *verb(int access)
 	return access == MOSQ_ACL_SUBSCRIBE ? "subscribe to" : "publish to";
 }
 
+/* The broker keeps every subscription in memory and sets no bound itself. A device has a handful;
+ * a service may need one for each device. */
+static bool too_many_subscriptions(const struct mosquitto_evt_acl_check *e,
+				   const struct principal *principal)
+{
+	return e->access == MOSQ_ACL_SUBSCRIBE && principal->kind == PRINCIPAL_DEVICE &&
+	       mosquitto_client_sub_count(e->client) >= DEVICE_SUBSCRIPTIONS_MAX;
+}
+
+static const char *why_refused(char *text, size_t len, const struct mosquitto_evt_acl_check *e,
+			       const struct principal *principal)
+{
+	if (!principal)
+		return "it is no longer active, or it is not registered any more";
+	if (too_many_subscriptions(e, principal))
+		snprintf(text, len, "a device may have %d subscriptions, and it has them",
+			 DEVICE_SUBSCRIPTIONS_MAX);
+	else
+		snprintf(text, len, "no rule allows it in policy %.64s", principal->policy->name);
+	return text;
+}
+
 static void log_refusal(struct plugin *p, const struct mosquitto_evt_acl_check *e,
 			const struct session *s, const struct principal *principal,
 			const char *name, const char *consequence)
@@ -54,35 +78,52 @@ static void log_refusal(struct plugin *p, const struct mosquitto_evt_acl_check *
 	const char *event = will			      ? "will_refused"
 			    : e->access == MOSQ_ACL_SUBSCRIBE ? "subscribe_refused"
 							      : "publish_refused";
-	char note[RATE_LIMIT_NOTE_MAX];
+	char note[RATE_LIMIT_NOTE_MAX], why[128];
 	uint64_t suppressed;
 
 	if (!rate_limit_pass(refusal_limit(&p->refused, name), REFUSAL_INTERVAL_US, &suppressed))
 		return;
-	log_warn(event, name, "client %.*s may not %s %.200s: %s %.64s; %s%s", CLIENT_ID_MAX,
+	log_warn(event, name, "client %.*s may not %s %.200s: %s; %s%s", CLIENT_ID_MAX,
 		 mosquitto_client_id(e->client), verb(e->access), e->topic,
-		 principal ? "no rule allows it in policy" : "it is no longer active, or it is not",
-		 principal ? principal->policy->name : "registered any more", consequence,
+		 why_refused(why, sizeof(why), e, principal), consequence,
 		 rate_limit_note(note, suppressed));
 }
 
 /*
  * MQTT 3.1.1 has no negative PUBACK: the broker would acknowledge what it throws away. So unless
- * the operator wants that, the connection is closed by another code than ACL_DENIED.
+ * the operator wants that, the connection is closed by another code than ACL_DENIED. MQTT 3.1 has
+ * no negative SUBACK either, and gets a granted QoS for what was refused.
  */
+static const char *closing(const struct plugin *p, const struct mosquitto_evt_acl_check *e,
+			   const struct session *s)
+{
+	int version = mosquitto_client_protocol_version(e->client);
+
+	if (!s || s->state != SESSION_LIVE)
+		return NULL;
+	if (e->access == MOSQ_ACL_WRITE && version != 5 &&
+	    p->config.mqtt_refused_publish == REFUSED_PUBLISH_DISCONNECT)
+		return "it published what its policy forbids";
+	if (e->access == MOSQ_ACL_SUBSCRIBE && version == 3)
+		return "it subscribed to what it may not";
+	return NULL;
+}
+
 static int refuse(struct plugin *p, const struct mosquitto_evt_acl_check *e, struct session *s,
 		  const struct principal *principal, const char *name)
 {
-	bool closes = e->access == MOSQ_ACL_WRITE && s && s->state == SESSION_LIVE &&
-		      mosquitto_client_protocol_version(e->client) != 5 &&
-		      p->config.mqtt_refused_publish == REFUSED_PUBLISH_DISCONNECT;
+	const char *reason = closing(p, e, s), *consequence;
 
-	log_refusal(p, e, s, principal, name ? name : "",
-		    closes ? "its connection is closed (mqtt.refused_publish)"
-			   : "correct the client, or add a rule to policy_rule");
-	if (!closes)
+	if (!reason)
+		consequence = "correct the client, or add a rule to policy_rule";
+	else if (e->access == MOSQ_ACL_WRITE)
+		consequence = "its connection is closed (mqtt.refused_publish)";
+	else
+		consequence = "its connection is closed (MQTT 3.1 cannot be told)";
+	log_refusal(p, e, s, principal, name ? name : "", consequence);
+	if (!reason)
 		return MOSQ_ERR_ACL_DENIED;
-	s->close_reason = "it published what its policy forbids";
+	s->close_reason = reason;
 	return MOSQ_ERR_AUTH;
 }
 
@@ -94,7 +135,8 @@ static int check(struct plugin *p, const struct mosquitto_evt_acl_check *e,
 	const struct principal *principal =
 		s ? session_principal(p, s) : plugin_principal_by_name(p, name);
 
-	if (principal && policy_allows(principal->policy, action, principal->id, e->topic)) {
+	if (principal && policy_allows(principal->policy, action, principal->id, e->topic) &&
+	    !too_many_subscriptions(e, principal)) {
 		if (action == POLICY_PUBLISH)
 			will_hold(p, e);
 		return MOSQ_ERR_SUCCESS;

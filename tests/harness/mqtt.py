@@ -13,7 +13,7 @@ import paho.mqtt.client
 import paho.mqtt.properties
 from paho.mqtt.packettypes import PacketTypes
 
-V311, V5 = 4, 5
+V31, V311, V5 = 3, 4, 5
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
@@ -157,7 +157,7 @@ class Client:
         if self.password is not None:
             flags |= 0x40
             body += _text(self.password)
-        head = _text("MQTT") + struct.pack(">BBH", self.version, flags, self.keepalive)
+        head = _text("MQIsdp" if self.version == V31 else "MQTT") + struct.pack(">BBH", self.version, flags, self.keepalive)
         if self.version == V5:
             head += _varint(len(properties)) + properties
         self.send(CONNECT, 0, head + body)

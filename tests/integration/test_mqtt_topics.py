@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from harness.mqtt import V5, V311, Closed, Message, eventually
+from harness.mqtt import V5, V31, V311, Closed, Message, eventually
 
 FLEET = [f"dev-{n:04}" for n in range(1000)]
 DENIED = {V311: 0x80, V5: 0x87}
@@ -199,6 +199,34 @@ def test_refusals_do_not_flood_the_log(stack):
         with stack.connected(broker, "dev-1", version=V5) as again:
             again.publish_all(["m/d/dev-2/d2c"] * 10)
     assert len(broker.log_lines("event=publish_refused")) <= 2
+
+
+def test_forbidden_subscribe_ends_an_mqtt_31_connection(stack):
+    """That version has no negative SUBACK: the broker would say that it was granted."""
+    stack.devices("dev-1")
+    broker = stack.started()
+    client = stack.connected(broker, "dev-1", version=V31)
+    assert client.subscribe("m/d/dev-1/c2d") == 1
+    with pytest.raises(Closed):
+        client.subscribe("m/d/dev-2/c2d")
+    broker.wait_log("event=subscribe_refused device=dev-1 .*MQTT 3.1 cannot be told")
+    stack.wait_rows("select 1 from presence where not connected and reason = 'it subscribed to what it may not'")
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+def test_device_has_a_hundred_subscriptions_at_most(stack, version):
+    """Each costs the broker memory, and its policy allows any number of filters."""
+    stack.policy("reader", ("subscribe", "m/d/#"))
+    stack.devices("dev-1")
+    stack.devices("backend", service=True, policy="reader")
+    broker = stack.started()
+    client = stack.connected(broker, "dev-1", version=version)
+    codes = client.subscribe(*[f"m/d/dev-1/c2d/{n}" for n in range(101)])
+    assert codes == [1] * 100 + [DENIED[version]]
+    broker.wait_log("event=subscribe_refused device=dev-1 .*may have 100 subscriptions")
+    client.unsubscribe("m/d/dev-1/c2d/7")
+    service = stack.connected(broker, "backend", version=version)
+    assert service.subscribe(*[f"m/d/dev-{n}/d2c" for n in range(200)]) == [1] * 200
 
 
 def test_service_reads_the_fleet_and_commands_it(stack):
