@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * BASIC_AUTH: who is this, and may it hold this connection? A refusal is one line in the log that
- * says who, why and what to do. "Cannot decide now" is another answer than "no": the first closes
- * the socket so that the device tries again, the second tells it that its credentials are not good.
+ * says who, why and what to do; of somebody who keeps on trying, ten lines in ten seconds. "Cannot
+ * decide now" is another answer than "no": the first closes the socket so that the device tries
+ * again, the second tells it that its credentials are not good.
  */
 #include "plugin/plugin.h"
 
@@ -21,12 +22,16 @@
  * socket, as every version does for MQTT 3.1.1 when it gets MOSQ_ERR_UNKNOWN. */
 #define ERR_SERVER_UNAVAILABLE 136
 
+#define REFUSAL_INTERVAL_US (10 * US_PER_S)
+#define REFUSAL_BURST	    10
+
 struct attempt {
 	struct plugin *plugin;
 	struct mosquitto *client;
 	const char *client_id;
 	const char *address;
 	const char *device; /* for the log; NULL until known */
+	const char *name;   /* in its certificate, whoever that is; NULL without one */
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	const struct principal *principal;
@@ -37,14 +42,20 @@ static int refuse(const struct attempt *a, const char *fmt, ...)
 
 static int refuse(const struct attempt *a, const char *fmt, ...)
 {
-	char why[640];
+	const char *who = a->device ? a->device : a->name ? a->name : a->address;
+	char why[640], note[RATE_LIMIT_NOTE_MAX];
+	uint64_t suppressed;
 	va_list ap;
+
+	if (!rate_limit_pass_burst(refusal_limit(&a->plugin->refused_connects, who),
+				   REFUSAL_INTERVAL_US, REFUSAL_BURST, &suppressed))
+		return MOSQ_ERR_AUTH;
 
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
-	log_warn("connect_refused", a->device, "client %.*s from %s: %s", CLIENT_ID_MAX,
-		 a->client_id, a->address, why);
+	log_warn("connect_refused", a->device, "client %.*s from %s: %s%s", CLIENT_ID_MAX,
+		 a->client_id, a->address, why, rate_limit_note(note, suppressed));
 	return MOSQ_ERR_AUTH;
 }
 
@@ -89,7 +100,10 @@ static int by_certificate(struct attempt *a, X509 *x509)
 	if (rc != 0)
 		return refuse(a, "its certificate is of no use: %s", err);
 	identify_certificate(&who, a->plugin->snapshot, &cert);
-	return accept_identity(a, &who);
+	a->name = cert.name;
+	rc = accept_identity(a, &who);
+	a->name = NULL;
+	return rc;
 }
 
 static int by_token(struct attempt *a, const char *username, const char *token)

@@ -53,7 +53,7 @@ struct plugin {
 	struct rate_limit not_ready;
 	struct rate_limit not_stored;
 	struct rate_limit lost_qos0;
-	struct refusal_limits refused;
+	struct refusal_limits refused, refused_connects;
 };
 
 /* Callbacks, one file each. userdata is the struct plugin. */

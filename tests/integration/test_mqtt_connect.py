@@ -256,6 +256,21 @@ def test_keepalive_cap_is_off_with_0_and_spares_services(stack):
     stack.client(broker, "dev-1", keepalive=0).accepted()
 
 
+def test_refused_connections_do_not_flood_the_log(stack):
+    """One line each for a while; then they are counted. Others are heard all the same."""
+    others = [f"other-{n}" for n in range(5)]
+    stack.devices("dev-1", *others)
+    forged = {id: stack.fleet.forge("cn_only", id) for id in ("dev-1", "stranger", *others)}
+    broker = stack.started()
+    for id in ["dev-1", "stranger"] * 30 + others:
+        assert stack.client(broker, id, forged[id]).connect().code == 5
+    lines = broker.log_lines("event=connect_refused")
+    counts = {id: len([l for l in lines if f"client {id} " in l]) for id in forged}
+    assert 10 <= counts["dev-1"] < 30 and 10 <= counts["stranger"] < 30, counts
+    # Two names may share a limit, not all of them.
+    assert sum(counts[id] for id in others) >= 4
+
+
 # --- Tokens ---
 
 
