@@ -18,8 +18,9 @@ static const char *what_to_do(int rc)
 	case -ENOBUFS:
 		return "the journal is full: is the database reachable? (journal.max_bytes)";
 	case -EMSGSIZE:
-		return "it is too long to be stored, ever: set message_size_limit in "
-		       "mosquitto.conf";
+		/* Not message_size_limit: for MQTT 3.1.1 the broker then acknowledges what it
+		 * throws away. */
+		return "it is too long to be stored, ever: set max_packet_size in mosquitto.conf";
 	default:
 		return "see to the disk of state.dir";
 	}

@@ -227,6 +227,17 @@ def test_keepalive_will_becomes_one_row(stack):
 # --- The journal refuses ---
 
 
+def test_message_too_long_for_the_journal_is_told_from_one_that_is_kept(stack):
+    stack.devices("dev-1")
+    small = {"journal.max_bytes": 1 << 20, "journal.segment_bytes": 1 << 16}
+    broker = stack.started(settings=small, mosquitto=["max_packet_size 700000"])
+    for length, line in ((600_000, "event=publish_not_stored .*set max_packet_size"), (800_000, "oversize packet")):
+        client = stack.connected(broker, "dev-1")
+        with pytest.raises(Closed):
+            client.publish("m/d/dev-1/d2c", b"x" * length)
+        broker.wait_log(line)
+
+
 @pytest.mark.parametrize("version", [V311, V5])
 def test_full_journal_closes_the_connection_without_acknowledgement(stack, version):
     stack.devices("dev-1")
