@@ -160,7 +160,7 @@ int pgconn_open(PGconn **out, const struct pgconn_options *o, int stop_fd, char 
 		size_t err_len)
 {
 	int64_t deadline_us = clock_monotonic_us() + o->connect_timeout_s * US_PER_S;
-	char sql[64];
+	char sql[128];
 	PGconn *c;
 	int rc;
 
@@ -179,7 +179,10 @@ int pgconn_open(PGconn **out, const struct pgconn_options *o, int stop_fd, char 
 	if (rc == 0 && PQsetnonblocking(c, 1) != 0)
 		rc = fail(-EIO, c, "cannot switch to non-blocking", err, err_len);
 	if (rc == 0) {
-		snprintf(sql, sizeof(sql), "set statement_timeout = '%ds'", o->statement_timeout_s);
+		/* Nothing of a schema that others may write to comes before a built-in function. */
+		snprintf(sql, sizeof(sql),
+			 "set search_path = fieldgate, pg_temp; set statement_timeout = '%ds'",
+			 o->statement_timeout_s);
 		rc = pgconn_exec(c, sql, NULL, stop_fd, o->connect_timeout_s, err, err_len);
 	}
 	if (rc != 0) {

@@ -27,9 +27,9 @@ struct pgconn_options {
 int pgconn_check_url(const char *url, char *err, size_t err_len);
 
 /*
- * Connect, set the session up (UTF-8, statement_timeout) and switch it to non-blocking. 0 and *out;
- * or -ECANCELED, -ETIMEDOUT, -EIO (refused, for whatever reason), -EINVAL or -ENOMEM with a message
- * in err, which holds no password, and *out is NULL.
+ * Connect, set the session up (UTF-8, search_path, statement_timeout) and switch it to
+ * non-blocking. 0 and *out; or -ECANCELED, -ETIMEDOUT, -EIO (refused, for whatever reason), -EINVAL
+ * or -ENOMEM with a message in err, which holds no password, and *out is NULL.
  *
  * A host name is resolved by libpq, which waits for the resolver outside of both deadline and
  * stop_fd.

@@ -7,14 +7,14 @@ DB_URL='' DB_PASSWORD=''
 
 # A password in the user part can be taken out (split_database_url); elsewhere it cannot.
 database_url_has_password() { # URL
-	[[ $1 == *password=* || $1 =~ ^postgres(ql)?://[^/@]*:[^/@]*@ ]]
+	[[ $1 =~ password[[:space:]]*= || $1 =~ ^postgres(ql)?://[^/@]*:[^/@]*@ ]]
 }
 
 # FIELDGATE_DATABASE_URL without its password to DB_URL, the password to DB_PASSWORD.
 split_database_url() {
 	local url=${FIELDGATE_DATABASE_URL:-} encoded
 	[[ -n $url ]] || usage_error "which database? Set FIELDGATE_DATABASE_URL or give --database URL"
-	[[ $url != *password=* ]] || usage_error "FIELDGATE_DATABASE_URL must not hold password=...:" \
+	[[ ! $url =~ password[[:space:]]*= ]] || usage_error "FIELDGATE_DATABASE_URL must not hold password=...:" \
 		"write postgresql://user:password@host/database, or use PGPASSWORD or ~/.pgpass"
 	DB_URL=$url DB_PASSWORD=''
 	if [[ $url =~ ^(postgres(ql)?://[^/@:]*):([^/@]*)(@.*)$ ]]; then
@@ -48,6 +48,8 @@ run_psql() { # [-P OPTION=VALUE] [-OPTION] NAME=VALUE...
 		local -x PGPASSWORD=$DB_PASSWORD
 	fi
 	{
+		# Nothing of a schema that others may write to: this is the owner of the registry.
+		printf "set search_path = pg_catalog, pg_temp;\n"
 		printf "set statement_timeout = '60s'; set lock_timeout = '15s';\n"
 		cat
 	} | PGAPPNAME=fleet PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10} PGCLIENTENCODING=UTF8 \

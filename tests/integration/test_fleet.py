@@ -710,6 +710,24 @@ def test_passwords_where_arguments_or_messages_would_show_them_are_refused(fleet
     assert "secret" not in refused(fleet.run("list", check=False), 1, "authentication failed").stderr
 
 
+def test_password_of_a_connection_string_is_refused_however_it_is_spaced(fleet):
+    string = "host=127.0.0.1 password = secret"
+    assert "secret" not in refused(fleet.run("--database", string, "list", check=False), 2, "password").stderr
+    fleet.database_url = string
+    assert "secret" not in refused(fleet.run("list", check=False), 2, "password").stderr
+
+
+def test_functions_of_others_in_the_schema_public_are_not_called(fleet):
+    """A database from before PostgreSQL 15 lets everybody make some, and a closer match would be taken."""
+    fleet.query(
+        """create function public.hashtextextended(text, int) returns bigint language plpgsql
+            as 'begin raise exception ''intruder''; end'""",
+        role=SUPERUSER,
+    )
+    fleet.add("dev-1")
+    fleet.run("list")
+
+
 def test_colours_only_on_a_terminal(fleet):
     assert "\033" not in fleet.run("add", check=False).stderr
     for environment, expected in (({}, True), ({"NO_COLOR": "1"}, False)):

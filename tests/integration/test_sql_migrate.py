@@ -202,6 +202,19 @@ def test_createrole_and_owning_the_database_is_enough(tmp_path_factory):
         ]
 
 
+def test_functions_of_others_in_the_schema_public_are_not_called(empty):
+    """A database from before PostgreSQL 15 lets everybody make some, and a closer match would be taken."""
+    empty.query(
+        """create function public.format(text, text) returns text language plpgsql
+            as 'begin raise exception ''intruder''; end';
+        create function public.format(text, name) returns text language plpgsql
+            as 'begin raise exception ''intruder''; end'""",
+        role=SUPERUSER,
+    )
+    result = migrate(empty)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     "url",
     [

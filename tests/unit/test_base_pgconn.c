@@ -104,12 +104,14 @@ static void test_session_is_set_up(void **state)
 	assert_int_equal(pgconn_exec(c,
 				     "select current_setting('statement_timeout'),"
 				     " current_setting('client_encoding'),"
-				     " current_setting('application_name')",
+				     " current_setting('application_name'),"
+				     " current_setting('search_path')",
 				     &r, -1, 10, err, sizeof(err)),
 			 0);
 	assert_string_equal(PQgetvalue(r, 0, 0), "10s");
 	assert_string_equal(PQgetvalue(r, 0, 1), "UTF8");
 	assert_string_equal(PQgetvalue(r, 0, 2), "fieldgate test");
+	assert_string_equal(PQgetvalue(r, 0, 3), "fieldgate, pg_temp");
 	PQclear(r);
 	PQfinish(c);
 }
