@@ -145,6 +145,19 @@ def test_init_moves_it_to_another_port(pg):
         assert pg.value("show port") == str(pg.port)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for another user")
+def test_links_that_the_server_user_made_are_not_followed_as_root(place):
+    victim = place / "victim"
+    victim.write_text("untouched")
+    dev_postgres("init", place / "pg", free_port())
+    for name in "fieldgate.conf", "postgresql.conf":
+        path = place / "pg" / "data" / name
+        path.unlink()
+        path.symlink_to(victim)
+    assert dev_postgres("init", place / "pg", free_port(), check=False).returncode != 0
+    assert victim.read_text() == "untouched" and victim.stat().st_uid == 0
+
+
 def test_start_and_stop_twice_do_no_harm(pg):
     assert dev_postgres("status", pg.dir, check=False).returncode == 3
     pg.stop()
