@@ -72,6 +72,13 @@ CHANGES_OF_SCHEMA = [
     "select drop_old_partitions()",
     "select registry_changed()",
 ]
+SECRETS_AND_HISTORY = [
+    "select temperature from telemetry",
+    "select payload from dead_letter",
+    "select address from presence_event",
+    "select * from device_status",
+    "select * from credential_expiring",
+]
 WRITES_OF_INGEST = [
     "insert into telemetry (device, ts, seq, received_at, ts_source)"
     " values ('dev-1', now(), 1, now(), 'device') on conflict do nothing",
@@ -96,7 +103,9 @@ WRITES_OF_INGEST = [
 ]
 
 
-@pytest.mark.parametrize("sql", WRITES_OF_REGISTRY + WRITES_OF_HISTORY + CHANGES_OF_SCHEMA)
+@pytest.mark.parametrize(
+    "sql", WRITES_OF_REGISTRY + WRITES_OF_HISTORY + CHANGES_OF_SCHEMA + SECRETS_AND_HISTORY
+)
 def test_ingest_may_not(db, sql):
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         db.query(sql, role=INGEST)
@@ -108,7 +117,7 @@ def test_ingest_may_not(db, sql):
     + WRITES_OF_HISTORY
     + CHANGES_OF_SCHEMA
     + WRITES_OF_INGEST
-    + ["select material from credential", "select * from credential"],
+    + ["select material from credential", "select fingerprint from credential", "select * from credential"],
 )
 def test_reader_may_not(db, sql):
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -134,6 +143,16 @@ def test_ingest_reads_the_registry_and_listens(db):
         assert [n.channel for n in connection.notifies] == ["fieldgate_registry"]
 
 
+def test_fingerprints_of_tokens_are_not_shown(db):
+    """A weak token could be guessed from it."""
+    db.query(
+        """insert into credential (kind, fingerprint, principal, not_after)
+            values ('token', sha256('token'), 'dev-1', now()), ('x509', sha256('x509'), 'dev-1', now())"""
+    )
+    shown = db.query("select kind, fingerprint from credential_expiring order by kind", role=READER)
+    assert [(kind, bool(fingerprint)) for kind, fingerprint in shown] == [("x509", True), ("token", False)]
+
+
 def test_partitions_cannot_be_reached_past_their_table(db):
     part = db.value("select partition_name from partition_range where table_name = 'telemetry' limit 1")
     for role in INGEST, READER:
@@ -148,7 +167,7 @@ def test_reader_reads_every_table_and_view(db):
         join pg_attribute on attrelid = pg_class.oid
         where relnamespace = 'fieldgate'::regnamespace and relkind in ('r', 'p', 'v')
         and not relispartition and attnum > 0 and not attisdropped
-        and not (relname = 'credential' and attname = 'material') group by relname"""
+        and not (relname = 'credential' and attname in ('material', 'fingerprint')) group by relname"""
     )
     assert len(relations) > 15
     for relation, columns in relations:
