@@ -20,6 +20,10 @@ write_mosquitto_conf() {
 			keyfile $run_dir/pki/servers/localhost/key.pem
 			tls_version tlsv1.2
 
+			# More than payload.max_bytes and the longest topic. Who sends a longer packet, before or after
+			# it was let in, is cut off before there is memory for it.
+			max_packet_size 262144
+
 			# Sessions and messages that wait for a device survive a restart.
 			persistence true
 			persistence_location $run_dir/broker/

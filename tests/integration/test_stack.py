@@ -239,6 +239,30 @@ def test_the_three_commands_to_try_next_work_as_printed(stack):
     assert (stack.run_dir / "pki/devices/my-device/key.pem").stat().st_mode & 0o777 == 0o600
 
 
+def test_broker_may_open_many_files_and_takes_no_long_packets(stack):
+    limits = Path(f"/proc/{stack.pid_of('^mosquitto ')}/limits").read_text()
+    soft, hard = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.M).groups()
+    assert int(soft) == min(int(hard), 65536)
+    env = stack.env()
+    for length, closed in ((200_000, False), (300_000, True)):
+        ended, acknowledged = threading.Event(), threading.Event()
+        client = mqtt.Client(client_id="demo-device")
+        credentials = Path(env["FIELDGATE_CREDENTIALS"]) / "demo-device"
+        client.tls_set(env["FIELDGATE_CA"], str(credentials / "cert.pem"), str(credentials / "key.pem"))
+        client.on_disconnect = lambda *_: ended.set()
+        client.on_publish = lambda *_: acknowledged.set()
+        client.connect("localhost", stack.mqtt_port)
+        try:
+            client.publish("m/d/demo-device/d2c/long", b"x" * length, qos=1)
+        except OSError:
+            ended.set()  # while it was still being written
+        client.loop_start()
+        assert (ended if closed else acknowledged).wait(20)
+        assert ended.is_set() == closed and acknowledged.is_set() != closed
+        client.loop_stop()
+        client.disconnect()
+
+
 def test_dashboard_service_may_read_all_devices(stack):
     env = stack.env()
     received = threading.Event()
