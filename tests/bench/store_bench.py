@@ -29,7 +29,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.postgres import INGEST, Postgres, query  # noqa: E402
+from harness.postgres import INGEST, READER, Postgres, query  # noqa: E402
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROWS = int(os.environ.get("ROWS", 1_000_000 if QUICK else 10_000_000))
@@ -113,8 +113,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="store_bench_") as directory:
         os.chmod(directory, 0o711)
         with Postgres(pathlib.Path(directory) / "pg") as postgres:
-            connection = postgres.connect(INGEST)
-            took = fill(connection)
+            with contextlib.closing(postgres.connect(INGEST)) as writer:
+                took = fill(writer)
+            connection = postgres.connect(READER)
             ((rows,),) = query(connection, "select count(*) from telemetry")
             assert rows == ROWS, f"{rows} rows stored of {ROWS}"
             ((version,),) = query(connection, "show server_version")
