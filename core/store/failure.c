@@ -238,7 +238,7 @@ static int look_again(struct writer *w, const struct dberror *e, bool *changed,
  */
 static bool blames_a_message(const struct flight *f)
 {
-	return f->load.suspects > 0 && f->failed_kind != STATEMENT_BEGIN &&
+	return f->load.suspects > 0 && !f->failed_preparing && f->failed_kind != STATEMENT_BEGIN &&
 	       f->failed_kind != STATEMENT_DEAD_LETTER && f->failed_kind != STATEMENT_ADVANCE &&
 	       f->failed_kind != STATEMENT_DEALLOCATE;
 }

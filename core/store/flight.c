@@ -275,6 +275,7 @@ static void note_failure(struct flight *f, struct flight_sender *s, const struct
 		return;
 	f->failed = true;
 	f->failed_kind = op ? op->kind : STATEMENT_COMMIT;
+	f->failed_preparing = op && op->preparing;
 	dberror_from_result(&f->error, s->conn, r);
 }
 

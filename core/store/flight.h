@@ -41,7 +41,8 @@ struct flight {
 	bool committed;
 	bool failed;
 	enum statement_kind failed_kind;
-	struct dberror error; /* of the first statement that failed */
+	bool failed_preparing; /* before any message's values were there */
+	struct dberror error;  /* of the first statement that failed */
 };
 
 /* What sending needs, and keeps from one to the next. */

@@ -259,6 +259,26 @@ static void test_statements_that_the_server_forgot_are_no_messages_fault(void **
 	assert_sql(f, "select count(*) from dead_letter", "0");
 }
 
+/* A statement that cannot even be prepared fails for all messages alike. */
+static void test_missing_table_of_ours_is_waited_for_and_no_message_blamed(void **state)
+{
+	struct store_fixture *f = *state;
+
+	store_fixture_sql(f, "alter table telemetry_latest rename to away");
+	store_fixture_sql(f, "alter table sequence_seen rename to away_too");
+	put_numbers(f, 20);
+	store_fixture_put(f, "dev-2", "{\"seq\":1,\"light\":20}");
+	store_fixture_start(f);
+	usleep(2500000);
+	assert_sql(f, "select count(*) from dead_letter", "0");
+	store_fixture_sql(f, "alter table away rename to telemetry_latest");
+	store_fixture_sql(f, "alter table away_too rename to sequence_seen");
+	store_fixture_settle(f);
+	store_fixture_stop(f);
+	assert_sql(f, "select count(distinct light) from telemetry", "21");
+	assert_sql(f, "select count(*) from dead_letter", "0");
+}
+
 /* The first was stored when its time was long ago already, and the repeat waited in the journal. */
 static void test_repeat_in_an_old_backlog_is_stored_once(void **state)
 {
@@ -411,6 +431,7 @@ int main(void)
 		TEST(test_batch_that_takes_too_long_is_made_smaller),
 		TEST(test_batch_is_bounded_when_long_topics_are_repeated_in_it),
 		TEST(test_statements_that_the_server_forgot_are_no_messages_fault),
+		TEST(test_missing_table_of_ours_is_waited_for_and_no_message_blamed),
 		TEST(test_repeat_in_an_old_backlog_is_stored_once),
 		TEST(test_prepared_statements_do_not_pile_up_on_the_server),
 		TEST(test_integer_that_a_real_would_round_goes_to_extra),
