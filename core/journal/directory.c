@@ -17,6 +17,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/crc32c.h"
+#include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/journal/segment.h"
 
@@ -241,15 +242,6 @@ static int read_id(struct directory *d, const char *path, char *err, size_t err_
 	return rc;
 }
 
-int directory_write(int fd, const void *bytes, size_t len)
-{
-	ssize_t n = pwrite(fd, bytes, len, 0);
-
-	if (n >= 0 && (size_t)n != len)
-		return -ENOSPC; /* the only reason for a short write here */
-	return n < 0 || fsync(fd) != 0 ? -errno : 0;
-}
-
 static int write_id_file(struct directory *d)
 {
 	char text[ID_TEXT_SIZE];
@@ -260,7 +252,7 @@ static int write_id_file(struct directory *d)
 	if (fd < 0)
 		return -errno;
 	id_text(text, d->id);
-	rc = directory_write(fd, text, sizeof(text) - 1);
+	rc = file_write_new(fd, text, sizeof(text) - 1);
 	close(fd);
 	return rc;
 }

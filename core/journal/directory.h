@@ -24,9 +24,6 @@ int directory_open(struct directory *d, const char *path, char *err, size_t err_
 
 void directory_close(struct directory *d);
 
-/* Write the beginning of a small new file, and sync it. 0 or -errno. */
-int directory_write(int fd, const void *bytes, size_t len);
-
 /* Format the message into err and return rc. */
 int directory_error(int rc, char *err, size_t err_len, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -80,7 +80,12 @@ struct journal {
 };
 
 /* Behind the last record. Lock held. */
-struct journal_position journal_end_locked(const struct journal *j);
+static inline struct journal_position journal_end_locked(const struct journal *j)
+{
+	if (!j->current)
+		return (struct journal_position){j->next_number, SEGMENT_HEADER};
+	return (struct journal_position){j->current->number, atomic_load(&j->current->end)};
+}
 
 /* Make a new segment, or take the one made ahead, and append to it from now on. Appending thread. 0
  * or -errno. */

@@ -20,13 +20,6 @@
 
 #define FULL_LOG_EVERY_US (10 * US_PER_S)
 
-struct journal_position journal_end_locked(const struct journal *j)
-{
-	if (!j->current)
-		return (struct journal_position){j->next_number, SEGMENT_HEADER};
-	return (struct journal_position){j->current->number, atomic_load(&j->current->end)};
-}
-
 struct journal_position journal_end(const struct journal *j)
 {
 	struct journal *unlocked = (struct journal *)j;

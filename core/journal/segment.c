@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "core/base/crc32c.h"
+#include "core/base/file.h"
 #include "core/base/log.h"
-#include "core/journal/directory.h"
 
 #define NAME_DIGITS    20
 #define NAME_SUFFIX    ".segment"
@@ -115,7 +115,7 @@ int segment_create(int dir_fd, const uint8_t id[JOURNAL_ID_BYTES], uint64_t numb
 		goto out;
 	}
 	fill_header(&h, id, number);
-	rc = directory_write(s->fd, &h, sizeof(h));
+	rc = file_write_new(s->fd, &h, sizeof(h));
 	if (!rc && fsync(dir_fd) != 0)
 		rc = -errno;
 	if (rc) {

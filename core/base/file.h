@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done to files in more than one place. Any thread. */
+#ifndef FG_BASE_FILE_H
+#define FG_BASE_FILE_H
+
+#include <stddef.h>
+
+/* Write the beginning of a small new file, and sync it. 0 or -errno. */
+int file_write_new(int fd, const void *bytes, size_t len);
+
+#endif
