@@ -30,7 +30,7 @@ class Broker:
     """
     fleet: a harness.pki.Fleet with a server `localhost`. settings: more lines of fieldgate.conf, as a dict.
     mosquitto: more lines of mosquitto.conf, before its listeners. plain: also listen without TLS on
-    127.0.0.1, for tokens. `port` and `plain_port` stay the same over restarts.
+    127.0.0.1, for tokens; websockets: the same in WebSockets. The ports stay the same over restarts.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Broker:
         settings=None,
         mosquitto=(),
         plain=False,
+        websockets=False,
         with_plugin=True,
         port=None,
         plain_port=None,
@@ -51,6 +52,7 @@ class Broker:
         self.fleet = fleet
         self.port = port or free_port()
         self.plain_port = (plain_port or free_port()) if plain else None
+        self.websockets_port = free_port() if websockets else None
         self.log_file = self.dir / "mosquitto.log"
         self.state_dir = self.dir / "state"
         self.process = None
@@ -110,6 +112,9 @@ class Broker:
         yield "tls_version tlsv1.2"
         if self.plain_port:
             yield f"listener {self.plain_port} 127.0.0.1"
+        if self.websockets_port:
+            yield f"listener {self.websockets_port} 127.0.0.1"
+            yield "protocol websockets"
 
     def start(self, timeout=20, wait_registry=True):
         """Start it and wait until it answers and knows its devices, from the database or from the copy on

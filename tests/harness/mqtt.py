@@ -78,8 +78,66 @@ def tls_context(ca, credentials=None, version=None):
     return context
 
 
+class WebSocket:
+    """The client's side of RFC 6455, as much of it as MQTT needs, in the shape of a socket."""
+
+    def __init__(self, plain):
+        self.plain = plain
+        self.raw = b""
+        plain.sendall(
+            b"GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+        )
+        while b"\r\n\r\n" not in self.raw:
+            self._more()
+        head, self.raw = self.raw.split(b"\r\n\r\n", 1)
+        assert b" 101 " in head, head
+
+    def _more(self):
+        data = self.plain.recv(65536)
+        if not data:
+            raise ConnectionResetError()
+        self.raw += data
+
+    def sendall(self, data):
+        length = (
+            bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack(">H", len(data))
+        )
+        self.plain.sendall(b"\x82" + length + b"\0\0\0\0" + data)
+
+    def recv(self, _size):
+        while True:
+            while not self._whole():
+                try:
+                    self._more()
+                except ConnectionResetError:
+                    return b""
+            end, kind, start = self._end(), self.raw[0] & 0x0F, 4 if self.raw[1] == 126 else 2
+            data, self.raw = self.raw[start:end], self.raw[end:]
+            if kind == 8:
+                return b""
+            if kind in (0, 2):
+                return data
+
+    def _whole(self):
+        if len(self.raw) < 2 or self.raw[1] == 126 and len(self.raw) < 4:
+            return False
+        return len(self.raw) >= self._end()
+
+    def _end(self):
+        length = self.raw[1] & 0x7F
+        return 4 + struct.unpack_from(">H", self.raw, 2)[0] if length == 126 else 2 + length
+
+    def settimeout(self, timeout):
+        self.plain.settimeout(timeout)
+
+    def close(self):
+        self.plain.close()
+
+
 class Client:
-    """One connection. tls: an ssl.SSLContext, or None for plain TCP."""
+    """One connection. tls: an ssl.SSLContext, or None for plain TCP. websocket: MQTT in WebSockets."""
 
     def __init__(
         self,
@@ -94,9 +152,11 @@ class Client:
         username=None,
         password=None,
         will=None,
+        websocket=False,
         timeout=20,
     ):
         self.port, self.client_id, self.tls, self.version = port, client_id, tls, version
+        self.websocket = websocket
         self.clean, self.expiry, self.keepalive = clean, expiry, keepalive
         self.username, self.password, self.will, self.timeout = username, password, will, timeout
         self.socket = None
@@ -123,6 +183,8 @@ class Client:
             except (ssl.SSLError, ConnectionError, EOFError):
                 self.drop()
                 raise Closed() from None
+        if self.websocket:
+            self.socket = WebSocket(self.socket)
         return self
 
     def connect(self):

@@ -3,7 +3,9 @@
 
 import re
 
-from harness.mqtt import Closed, Will
+import pytest
+
+from harness.mqtt import V5, V311, Closed, Will
 
 EVENTS = (
     "select event, client_id, source, reason, address from presence_event where device = %s order by at, seq"
@@ -28,6 +30,17 @@ def test_lost_connection_is_a_row(stack):
     broker = stack.started()
     stack.connected(broker, "dev-1").drop()
     assert stack.wait_rows(EVENTS, "dev-1", count=2)[1][0] == "disconnected"
+
+
+@pytest.mark.parametrize("version", [V311, V5])
+def test_each_connection_is_two_rows(stack, version):
+    stack.devices("dev-1")
+    broker = stack.started()
+    durable = {"version": version, "clean": False, "expiry": 3600 if version == V5 else None}
+    for options in ({}, {}, durable, durable):
+        stack.connected(broker, "dev-1", **options).disconnect()
+    stack.stored(broker)
+    assert [row[0] for row in stack.query(EVENTS, "dev-1")] == ["connected", "disconnected"] * 4
 
 
 def test_exceeded_keepalive_is_a_row(stack):

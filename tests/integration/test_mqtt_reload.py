@@ -139,7 +139,7 @@ def test_suspended_live_connection_is_closed(stack):
 
 
 def test_expired_sessions_end_quietly_after_reload(stack):
-    """A refused offline session would be in Mosquitto 2.0's list of expiring sessions twice: it crashes."""
+    """Were offline sessions refused, Mosquitto 2.0.11 would die of it when they expire."""
     ids = DURABLE[:20]
     stack.devices(*ids)
     broker = stack.started()
@@ -181,17 +181,24 @@ def test_reload_is_no_way_in_without_certificate(stack):
             client.drop()
 
 
-def test_token_connections_survive(stack):
+@pytest.mark.parametrize("websocket", [False, True])
+def test_token_connections_survive(stack, websocket):
     stack.query("insert into principal (id, kind, policy) values ('backend', 'service', 'none')")
     stack.query(
         "insert into credential (kind, fingerprint, principal) values ('token', %s, 'backend')",
         hashlib.sha256(b"backend\0t0ken").digest(),
     )
-    broker = stack.started(plain=True, settings={"mqtt.token_auth": "services"})
-    with Client(broker.plain_port, "backend", username="backend", password="t0ken") as client:
+    broker = stack.started(plain=True, websockets=True, settings={"mqtt.token_auth": "services"})
+    port = broker.websockets_port if websocket else broker.plain_port
+    with Client(
+        port, "backend", username="backend", password="t0ken", websocket=websocket
+    ) as client:
         client.accepted()
         reload(broker)
         client.ping()
+    stack.stored(broker)
+    events = "select event from presence_event where device = 'backend' order by at, seq"
+    assert stack.query(events) == [("connected",), ("disconnected",)]
 
 
 @pytest.mark.parametrize("version", [V311, V5])
