@@ -58,7 +58,7 @@ $(LIB): $(CORE_OBJ)
 	$(call run,AR)ar rcs $@ $^
 
 $(UNIT_TESTS): $(B)/%: $(B)/%.o $(UNIT_HELPERS) $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(UNIT_HELPERS) $(LIB) $(PKG_LIBS) -lcmocka -lm \
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
 
 # The load generator of benches and fault tests.
@@ -78,6 +78,10 @@ $(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< -lmosquitto -lcbor -ljansson -lm
+
+# What these test is no part of libfieldgate.a.
+$(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
+$(B)/tests/unit/test_plugin_log: $(B)/plugin/log_bridge.o $(B)/plugin/rate_limit.o
 
 # The Mosquitto plugin. It exports mosquitto_plugin_* and nothing else; the broker's own functions are
 # found when it is loaded.

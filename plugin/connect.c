@@ -37,10 +37,10 @@ struct attempt {
 	const struct principal *principal;
 };
 
-static int refuse(const struct attempt *a, const char *fmt, ...)
+static void log_refusal(const struct attempt *a, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-static int refuse(const struct attempt *a, const char *fmt, ...)
+static void log_refusal(const struct attempt *a, const char *fmt, ...)
 {
 	const char *who = a->device ? a->device : a->name ? a->name : a->address;
 	char why[640], note[RATE_LIMIT_NOTE_MAX];
@@ -49,15 +49,17 @@ static int refuse(const struct attempt *a, const char *fmt, ...)
 
 	if (!rate_limit_pass_burst(refusal_limit(&a->plugin->refused_connects, who),
 				   REFUSAL_INTERVAL_US, REFUSAL_BURST, &suppressed))
-		return MOSQ_ERR_AUTH;
+		return;
 
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
 	log_warn("connect_refused", a->device, "client %.*s from %s: %s%s", CLIENT_ID_MAX,
 		 a->client_id, a->address, why, rate_limit_note(note, suppressed));
-	return MOSQ_ERR_AUTH;
 }
+
+/* The only way to say no: with the one line that says who, why, and what to do. */
+#define refuse(...) (log_refusal(__VA_ARGS__), MOSQ_ERR_AUTH)
 
 static int try_later(const struct attempt *a, const char *why)
 {

@@ -155,6 +155,15 @@ EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userd
 	return MOSQ_ERR_SUCCESS;
 }
 
+static void unregister_callbacks(struct plugin *p)
+{
+	for (size_t i = 0; i < CALLBACK_COUNT; i++)
+		mosquitto_callback_unregister(p->id, callbacks[i].event, callbacks[i].callback,
+					      NULL);
+	mosquitto_callback_unregister(p->id, EVT_CLIENT_OFFLINE, on_disconnect, NULL);
+	mosquitto_callback_unregister(p->id, EVT_CONNECT, on_connect, NULL);
+}
+
 /* The broker has freed its clients by now: only what the sessions hold themselves is left. */
 EXPORT int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *options, int option_count)
 {
@@ -165,9 +174,10 @@ EXPORT int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *option
 	(void)option_count;
 	if (!p)
 		return MOSQ_ERR_SUCCESS;
+	unregister_callbacks(p);
 	will_take(p);
-	TAILQ_FOREACH(s, &p->sessions.open, list)
-	presence_ended(p, s, NULL, "the broker was stopped");
+	for (s = TAILQ_FIRST(&p->sessions.open); s; s = TAILQ_NEXT(s, list))
+		presence_ended(p, s, NULL, "the broker was stopped");
 	stop(p);
 	return MOSQ_ERR_SUCCESS;
 }

@@ -118,14 +118,13 @@ static void grow(struct sessions *t)
 	t->by_client = by_client;
 	t->by_id = by_id;
 	t->mask = buckets - 1;
-	TAILQ_FOREACH(s, &t->open, list)
-	{
+	for (s = TAILQ_FIRST(&t->open); s; s = TAILQ_NEXT(s, list)) {
 		link_client(t, s);
 		if (s->state == SESSION_LIVE)
 			link_id(t, s);
 	}
-	TAILQ_FOREACH(s, &t->gone, list)
-	link_client(t, s);
+	for (s = TAILQ_FIRST(&t->gone); s; s = TAILQ_NEXT(s, list))
+		link_client(t, s);
 }
 
 struct session *sessions_add(struct sessions *t, const struct mosquitto *client,

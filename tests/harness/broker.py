@@ -138,6 +138,8 @@ class Broker:
                 self.kill()
                 raise RuntimeError(f"mosquitto does not answer:\n{self.log_tail()}")
             time.sleep(0.02)
+        # The port answers before the signal handlers are there.
+        self.wait_log("mosquitto version .* running", since, timeout=timeout)
         if self.with_plugin and wait_registry:
             self.wait_log('event=registry_loaded|event=plugin_started.* known"$', since, timeout=timeout)
 
