@@ -24,11 +24,10 @@
 #include "plugin/will.h"
 
 /* Events of Mosquitto 2.1, which our header, 2.0.11's, does not have. Their data begin like those
- * of MOSQ_EVT_DISCONNECT, with the client. */
-#define EVT_CONNECT 11
-#define EVT_CLIENT_OFFLINE                                                                         \
-	28 /* instead of DISCONNECT, when the session outlives the connection                      \
-	    */
+ * of MOSQ_EVT_DISCONNECT, with the client. CLIENT_OFFLINE comes instead of DISCONNECT when the
+ * session outlives the connection. */
+#define EVT_CONNECT	   11
+#define EVT_CLIENT_OFFLINE 28
 
 struct plugin {
 	mosquitto_plugin_id_t *id;
