@@ -188,7 +188,9 @@ def test_token_connections_survive(stack, websocket):
         "insert into credential (kind, fingerprint, principal) values ('token', %s, 'backend')",
         hashlib.sha256(b"backend\0t0ken").digest(),
     )
-    broker = stack.started(plain=True, websockets=True, settings={"mqtt.token_auth": "services"})
+    broker = stack.started(
+        plain=True, websockets=websocket, settings={"mqtt.token_auth": "services"}
+    )
     port = broker.websockets_port if websocket else broker.plain_port
     with Client(
         port, "backend", username="backend", password="t0ken", websocket=websocket
