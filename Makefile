@@ -13,7 +13,7 @@ include build.mk
 # All cores, unless the caller said otherwise.
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: help run stop env settings build deps deps-present test unit unit-programs test-programs integration lint \
+.PHONY: help run stop env settings build programs deps deps-present test unit unit-programs test-programs integration lint \
 	fuzz fuzz-programs bench crypto-speed crypto-speed-programs clean
 
 #: Fieldgate: MQTT devices with certificates in, rows in PostgreSQL out.
@@ -34,20 +34,24 @@ stop: ## Stop the stack that `make run` started in another terminal
 env: ## Print what scripts need of the running stack: eval "$(make env)"
 	@bin/fieldgate-stack env
 
-build: deps-present $(LIB) $(PLUGIN) $(PROGRAMS) ## Compile everything into build/<MODE>/ (also plain `make`)
+build: deps-present ## Compile everything into build/<MODE>/ (also plain `make`)
+	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@$(MAKE) $(JOBS) programs
+
+programs: $(LIB) $(PLUGIN) $(PROGRAMS) $(COAP_SERVER)
 
 deps: ## Build Mbed TLS and libcoap for the CoAP server, once; they are kept outside of build/
-	@bin/install-deps deps
+	@bin/install-deps run
 	@deps/build --mode $(MODE) --make $(B)/deps.mk
 
 test: ## Install what tests need, build, run all tests; the last line counts them
-	@bin/install-deps test deps
+	@bin/install-deps test
 	@deps/build --mode $(MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) build unit-programs test-programs
 	@bin/lib/run-tests all $(MODE)
 
 unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
-	@bin/install-deps test deps
+	@bin/install-deps test
 	@deps/build --mode $(MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) unit-programs
 	@bin/lib/run-tests unit $(MODE)
@@ -58,7 +62,7 @@ integration: ## Run the integration tests only; PYTEST_ARGS='-k name' picks some
 	@bin/lib/run-tests integration $(MODE)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, SPDX lines
-	@bin/install-deps test deps lint
+	@bin/install-deps test lint
 	@bin/lib/lint
 
 fuzz: ## Run each tests/fuzz/fuzz_*.c for FUZZ_SECONDS
@@ -72,7 +76,7 @@ bench: ## Measure; QUICK=1 takes less than a minute
 	@exec tests/bench/run
 
 crypto-speed: ## Measure P-256 and SHA-256 with our hooks and with Mbed TLS's own code
-	@bin/install-deps test deps
+	@bin/install-deps test
 	@deps/build --mode $(MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) crypto-speed-programs
 	@for program in $(CRYPTO_SPEED); do echo "$$program"; $$program; done
@@ -100,10 +104,10 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 deps-present:
 	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
 
-unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS)
+unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS)
 
 crypto-speed-programs: deps-present $(CRYPTO_SPEED)
 
-test-programs: deps-present $(MQTT_LOAD) $(TOOLS) $(BENCH_PROGRAMS)
+test-programs: deps-present $(MQTT_LOAD) $(COAP_CLIENT) $(TOOLS) $(BENCH_PROGRAMS)
 
 fuzz-programs: $(FUZZ_PROGRAMS)

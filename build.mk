@@ -81,7 +81,7 @@ $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o
 
 # What these test is no part of libfieldgate.a.
 $(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
-$(B)/tests/unit/test_plugin_log: $(B)/plugin/log_bridge.o $(B)/plugin/rate_limit.o
+$(B)/tests/unit/test_plugin_log: $(B)/plugin/log_bridge.o
 
 # The Mosquitto plugin. It exports mosquitto_plugin_* and nothing else; the broker's own functions are
 # found when it is loaded.
@@ -117,6 +117,37 @@ CRYPTO_SPEED += $(B)/$(1)/tests/deps/crypto_speed
 endef
 $(eval $(call mbedtls_flavour,mbedtls,$(CRYPTO_OBJ)))
 $(eval $(call mbedtls_flavour,mbedtls-plain,))
+
+# fieldgate-coap. Everything but its main file is an archive, so that tests link what they test.
+COAP_LIB := $(B)/libfieldgate-coap.a
+COAP_LIB_OBJ := $(patsubst %.c,$(B)/mbedtls/%.o,$(wildcard coap-server/*/*.c))
+COAP_SERVER := $(B)/fieldgate-coap
+DEPS_LIBS = $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls/lib/%) $(DEPS)/libcoap/lib/libcoap-3.a
+COAP_LIBS := $(PKG_LIBS) $(shell pkg-config --libs libjwt 2>/dev/null) -lm
+
+# The only file that knows libcoap, by its internal headers.
+$(B)/mbedtls/coap-server/coap/glue.o: CPPFLAGS += -isystem $(DEPS)/libcoap/internal -isystem $(DEPS)/libcoap/internal/coap3
+
+$(COAP_LIB): $(COAP_LIB_OBJ)
+	@rm -f $@
+	$(call run,AR)ar rcs $@ $^
+
+$(COAP_SERVER): $(B)/mbedtls/coap-server/main.o $(COAP_LIB) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(DEPS_LIBS) $(COAP_LIBS)
+
+# Each tests/coap/test_x.c is a cmocka program on top of that archive; the other files there are linked to each.
+COAP_TEST_SRC := $(wildcard tests/coap/test_*.c)
+COAP_TEST_HELPERS := $(patsubst %.c,$(B)/mbedtls/%.o,$(filter-out $(COAP_TEST_SRC),$(wildcard tests/coap/*.c)))
+COAP_TESTS := $(COAP_TEST_SRC:%.c=$(B)/mbedtls/%)
+$(COAP_TESTS): %: %.o $(COAP_TEST_HELPERS) $(COAP_LIB) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(COAP_LIB) $(LIB) $(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
+		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
+
+# The client of integration tests and benches: one or many devices with DTLS and CoAP, driven over stdin.
+COAP_CLIENT := $(B)/coap-client
+COAP_CLIENT_OBJ := $(patsubst %.c,$(B)/mbedtls/%.o,$(wildcard tests/coap-client/*.c))
+$(COAP_CLIENT): $(COAP_CLIENT_OBJ) $(CRYPTO_OBJ) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(DEPS_LIBS) $(COAP_LIBS)
 
 # The plain Mbed TLS for a program that has the other one too: one object, of which only one name is seen.
 $(B)/reference_calls.o: $(B)/mbedtls-plain/tests/deps/p256_calls.o

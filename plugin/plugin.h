@@ -19,7 +19,7 @@
 #include "core/base/config.h"
 #include "core/pipeline/pipeline.h"
 #include "core/registry/identify.h"
-#include "plugin/rate_limit.h"
+#include "core/base/rate_limit.h"
 #include "plugin/sessions.h"
 #include "plugin/will.h"
 

@@ -8,95 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/log.h"
+#include "core/base/settings.h"
 
 #define LINE_MAX_BYTES 4096
-
-enum setting_type {
-	SETTING_TEXT,
-	SETTING_NUMBER,
-	SETTING_CHOICE, /* value is the index of the word in choices */
-};
-
-struct setting {
-	const char *name;
-	enum setting_type type;
-	size_t offset;
-	const char *fallback; /* NULL: required */
-	int64_t min, max;
-	const char *choices; /* words separated by '|' */
-	const char *help;
-};
-
-#define TEXT(name, field, fallback, help)                                                          \
-	{                                                                                          \
-		name, SETTING_TEXT, offsetof(struct config, field), fallback, 0, 0, NULL, help     \
-	}
-#define NUMBER(name, field, fallback, min, max, help)                                              \
-	{                                                                                          \
-		name, SETTING_NUMBER, offsetof(struct config, field), fallback, min, max, NULL,    \
-			help                                                                       \
-	}
-#define CHOICE(name, field, fallback, choices, help)                                               \
-	{                                                                                          \
-		name, SETTING_CHOICE, offsetof(struct config, field), fallback, 0, 0, choices,     \
-			help                                                                       \
-	}
-
-#define KIB INT64_C(1024)
-#define MIB (KIB * 1024)
-#define GIB (MIB * 1024)
-
-/* clang-format off */
-static const struct setting settings[] = {
-	TEXT("database.url", database_url, NULL,
-	     "PostgreSQL as a libpq connection string or URI. Keep the password out of it: use `passfile=`."),
-	NUMBER("database.connect_timeout_s", database_connect_timeout_s, "5", 1, 300,
-	       "How long one attempt to reach the database may take before the next."),
-	NUMBER("database.timeout_s", database_timeout_s, "60", 1, 3600,
-	       "A database that takes a statement and stays silent this long is given up and connected to again."),
-	TEXT("state.dir", state_dir, NULL,
-	     "Directory of the journal and of the registry's copy on disk; one per process, on a real disk, mode 0700."),
-	NUMBER("registry.poll_ms", registry_poll_ms, "2000", 100, 5000,
-	       "How often the database is asked whether devices, credentials or policies changed, should a notification be lost."),
-	CHOICE("journal.durability", journal_durability, "default", "default|write|fsync",
-	       "When a message may be acknowledged: `write` survives the death of the process (fsync follows), `fsync` survives the loss of power. `default` is `write` for MQTT and `fsync` for CoAP."),
-	NUMBER("journal.max_bytes", journal_max_bytes, "1073741824", MIB, 1024 * GIB,
-	       "Bound of the journal. When it is full, messages are refused and devices keep them."),
-	NUMBER("journal.segment_bytes", journal_segment_bytes, "16777216", 64 * KIB, GIB,
-	       "Size of one file of the journal; space is given back a file at a time."),
-	NUMBER("journal.sync_interval_ms", journal_sync_interval_ms, "50", 1, 10000,
-	       "With durability `write`: the longest time that an acknowledged message waits for fsync."),
-	NUMBER("payload.max_bytes", payload_max_bytes, "131072", 64, 16 * MIB,
-	       "A longer payload is not decoded: it goes to `dead_letter`."),
-	NUMBER("payload.max_depth", payload_max_depth, "8", 1, 64,
-	       "A payload nested deeper goes to `dead_letter`."),
-	NUMBER("payload.max_readings", payload_max_readings, "256", 1, 1600,
-	       "A message with more readings goes to `dead_letter`."),
-	NUMBER("store.batch_rows", store_batch_rows, "2000", 1, 50000,
-	       "Most messages that one transaction stores."),
-	NUMBER("store.batch_delay_ms", store_batch_delay_ms, "5", 0, 10000,
-	       "How long the writer lets a batch grow before it sends it; more saves database CPU, less shows rows sooner."),
-	NUMBER("store.max_past_days", store_max_past_days, "400", 1, 36500,
-	       "A device's time older than this is not believed: the time of receipt is used and `ts_source` says so."),
-	NUMBER("store.max_future_days", store_max_future_days, "1", 0, 36500,
-	       "The same for a time ahead of the server's."),
-	NUMBER("store.status_interval_s", store_status_interval_s, "60", 1, 86400,
-	       "How often a line with backlog, lag and counters is logged."),
-	NUMBER("mqtt.max_keepalive_s", mqtt_max_keepalive_s, "1200", 0, 65535,
-	       "Largest keepalive a device may ask for; keepalive 0 is then refused too. 0 switches the cap off. Nordic's client asks for 1200."),
-	CHOICE("mqtt.client_id_suffix", mqtt_client_id_suffix, "no", "no|yes",
-	       "`yes`: a client id may be the device id followed by `/` or `:` and anything, so that one device can hold several connections."),
-	CHOICE("mqtt.refused_publish", mqtt_refused_publish, "disconnect", "disconnect|ignore",
-	       "What an MQTT 3.1.1 client gets for a publish that its policy forbids: that protocol has no negative answer, so either its connection is closed or it is told a lie. MQTT 5 clients get reason 0x87 in any case."),
-	CHOICE("mqtt.token_auth", mqtt_token_auth, "off", "off|services|all",
-	       "Who may log in with user name and token instead of a certificate, on listeners that do not require one."),
-	CHOICE("log.level", log_level, "info", "debug|info|warn|error",
-	       "Least important line that is logged."),
-};
-/* clang-format on */
-
-#define SETTING_COUNT (sizeof(settings) / sizeof(*settings))
 
 static int fail(char *err, size_t err_len, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -187,7 +101,7 @@ static char *trim(char *s)
 
 static const struct setting *find_setting(const char *name)
 {
-	for (size_t i = 0; i < SETTING_COUNT; i++)
+	for (size_t i = 0; i < setting_count; i++)
 		if (strcmp(settings[i].name, name) == 0)
 			return &settings[i];
 	return NULL;
@@ -248,10 +162,12 @@ static int read_file(struct config *c, FILE *in, const char *path, bool *seen, c
 static int use_defaults(struct config *c, const char *path, const bool *seen, char *err,
 			size_t err_len)
 {
-	for (size_t i = 0; i < SETTING_COUNT; i++) {
+	for (size_t i = 0; i < setting_count; i++) {
 		const struct setting *s = &settings[i];
 
 		if (seen[i])
+			continue;
+		if (s->optional)
 			continue;
 		if (!s->fallback)
 			return fail(err, err_len, "%s: %s is not set, and has no default", path,
@@ -268,7 +184,7 @@ static int use_defaults(struct config *c, const char *path, const bool *seen, ch
 
 int config_load(struct config *c, const char *path, char *err, size_t err_len)
 {
-	bool seen[SETTING_COUNT] = {false};
+	bool seen[SETTINGS_MAX] = {false};
 	FILE *in;
 	int rc;
 
@@ -287,7 +203,7 @@ int config_load(struct config *c, const char *path, char *err, size_t err_len)
 
 void config_free(struct config *c)
 {
-	for (size_t i = 0; i < SETTING_COUNT; i++)
+	for (size_t i = 0; i < setting_count; i++)
 		if (settings[i].type == SETTING_TEXT) {
 			char **field = (char **)(void *)((char *)c + settings[i].offset);
 
@@ -299,10 +215,13 @@ void config_free(struct config *c)
 void config_print_markdown(FILE *out)
 {
 	fputs("| setting | default | range | meaning |\n| --- | --- | --- | --- |\n", out);
-	for (size_t i = 0; i < SETTING_COUNT; i++) {
+	for (size_t i = 0; i < setting_count; i++) {
 		const struct setting *s = &settings[i];
 
-		fprintf(out, "| `%s` | %s | ", s->name, s->fallback ? s->fallback : "required");
+		fprintf(out, "| `%s` | %s | ", s->name,
+			s->optional   ? "not set"
+			: s->fallback ? s->fallback
+				      : "required");
 		if (s->type == SETTING_NUMBER)
 			fprintf(out, "%" PRId64 " to %" PRId64, s->min, s->max);
 		for (const char *p = s->choices; p && *p; p++)

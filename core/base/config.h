@@ -30,6 +30,11 @@ enum token_auth {
 	TOKEN_AUTH_ALL,
 };
 
+enum jwt_clockless {
+	JWT_CLOCKLESS_REFUSE,
+	JWT_CLOCKLESS_ACCEPT,
+};
+
 struct config {
 	char *database_url;
 	int64_t database_connect_timeout_s;
@@ -58,6 +63,47 @@ struct config {
 	int64_t mqtt_client_id_suffix; /* bool */
 	int64_t mqtt_refused_publish;  /* enum refused_publish */
 	int64_t mqtt_token_auth;       /* enum token_auth */
+
+	char *secrets_key_file; /* NULL: none */
+
+	char *coap_listen;
+	int64_t coap_workers;
+	char *coap_certificate_file; /* NULL: PSK only; likewise the next two */
+	char *coap_key_file;
+	char *coap_client_ca_file;
+	char *coap_suites;
+	int64_t coap_legacy_cbc;    /* bool */
+	int64_t coap_connection_id; /* bool */
+	int64_t coap_resumption;    /* bool */
+	int64_t coap_ticket_lifetime_s;
+	char *coap_sessions_dir; /* NULL: sessions end with the process */
+	int64_t coap_max_sessions;
+	int64_t coap_live_contexts;
+	int64_t coap_max_handshakes;
+	int64_t coap_handshake_timeout_s;
+	int64_t coap_silent_timeout_s;
+	int64_t coap_authentication_timeout_s;
+	int64_t coap_idle_days;
+	int64_t coap_idle_without_cid_s;
+	int64_t coap_lifetime_days;
+	int64_t coap_handshakes_per_source;
+	int64_t coap_forgeries_per_source;
+	int64_t coap_requests_per_s;
+	int64_t coap_requests_burst;
+	int64_t coap_max_body_bytes;
+	int64_t coap_max_transfers;
+	int64_t coap_max_exchanges;
+	int64_t coap_max_observations;
+	int64_t coap_dedup_bytes;
+	int64_t coap_jwt_leeway_s;
+	int64_t coap_jwt_max_lifetime_s;
+	int64_t coap_jwt_clockless; /* enum jwt_clockless */
+	char *coap_jwt_audience;    /* NULL: none */
+	char *coap_keylog_device;   /* NULL: none; likewise the next */
+	char *coap_keylog_file;
+
+	int64_t document_max_bytes;
+	int64_t document_max_values;
 
 	int64_t log_level; /* enum log_level */
 };

@@ -63,6 +63,27 @@ bool pipeline_is_telemetry(const char *topic, const char **device, size_t *devic
  */
 int pipeline_publish(struct pipeline *p, const struct message *m);
 
+/*
+ * The same for a loop that must not wait for the disk. 0 and *ticket: 0 when the message may be
+ * acknowledged at once (durability `write`), else a number that grows with every call; it may be
+ * acknowledged when pipeline_settled has come to it. -errno as pipeline_publish. Messages taken
+ * since the last pipeline_commit share one fdatasync.
+ */
+int pipeline_submit(struct pipeline *p, const struct message *m, uint64_t *ticket);
+
+/* Have what was submitted so far synced, by a thread of the pipeline's own. Never waits. */
+void pipeline_commit(struct pipeline *p);
+
+/* Readable when pipeline_settled has something. */
+int pipeline_commit_fd(const struct pipeline *p);
+
+/*
+ * Every message up to and including *ticket, and after the one of the call before, may be
+ * acknowledged (*rc 0) or could not be proven to survive (-errno: it may not be, and may be stored
+ * all the same). True as long as there is more. The thread of pipeline_submit.
+ */
+bool pipeline_settled(struct pipeline *p, uint64_t *ticket, int *rc);
+
 /* Record presence; never refused short of a full disk (logged). The same thread as
  * pipeline_publish. */
 void pipeline_presence(struct pipeline *p, const struct presence *e);

@@ -18,7 +18,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "plugin/log_bridge.h"
-#include "plugin/rate_limit.h"
+#include "core/base/rate_limit.h"
 
 #define LINES	   400
 #define RING_LINES 256 /* as in log_bridge.c */

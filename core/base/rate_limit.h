@@ -3,8 +3,8 @@
  * Log lines that somebody outside can cause are limited here: the first is written, and then one
  * per interval, with the number of those that were not.
  */
-#ifndef FG_PLUGIN_RATE_LIMIT_H
-#define FG_PLUGIN_RATE_LIMIT_H
+#ifndef FG_BASE_RATE_LIMIT_H
+#define FG_BASE_RATE_LIMIT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "plugin/rate_limit.h"
+#include "core/base/rate_limit.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * CoAP (RFC 7252) on top of DTLS sessions, by libcoap; glue.c is the only file that includes a
+ * header of it. Messages come in as the plaintext of records, answers leave through `send`; libcoap
+ * never sees an address or a socket. Handlers see requests whose body is whole (RFC 7959) and are
+ * called once for each confirmable or non-confirmable message, however often it is sent (RFC 7252
+ * section 4.5): a repeat gets the first answer again.
+ *
+ * One thread, one server in a process (libcoap's tables are global).
+ */
+#ifndef FG_COAP_SERVER_H
+#define FG_COAP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	FG_COAP_GET = 1, /* RFC 7252 section 12.1.1, RFC 8132 section 6 */
+	FG_COAP_POST = 2,
+	FG_COAP_PUT = 3,
+	FG_COAP_DELETE = 4,
+	FG_COAP_FETCH = 5,
+	FG_COAP_PATCH = 6,
+	FG_COAP_IPATCH = 7,
+};
+
+#define FG_COAP_METHOD(m)	    (1u << (m))
+#define FG_COAP_CODE(class, detail) ((uint8_t)((class) << 5 | (detail)))
+#define FG_COAP_FORMAT_NONE	    (-1)
+
+/* Content-Formats, RFC 7252 section 12.3, RFC 7396, RFC 8428 section 12.2, RFC 9254 */
+enum {
+	FG_COAP_TEXT = 0,
+	FG_COAP_LINK_FORMAT = 40,
+	FG_COAP_OCTET_STREAM = 42,
+	FG_COAP_JSON = 50,
+	FG_COAP_MERGE_PATCH_JSON = 52,
+	FG_COAP_CBOR = 60,
+	FG_COAP_SENML_JSON = 110,
+	FG_COAP_SENML_CBOR = 112,
+};
+
+#define FG_COAP_ETAG_MAX 8
+#define FG_COAP_PATH_MAX 255
+
+struct coap_server;
+struct coap_peer;     /* what the server keeps for a session; see coap_server_receive */
+struct coap_exchange; /* a request that is answered later */
+
+struct coap_call {	  /* a request; everything is valid until the handler returns */
+	void *session;	  /* the caller's, as given to coap_server_receive */
+	unsigned method;  /* FG_COAP_GET ... */
+	const char *path; /* segments joined by '/', without one in front; NUL-terminated. A segment
+			     that holds '/', a NUL or is "." or ".." never gets here (4.04). */
+	const char *rest; /* of a subtree route: what follows its path and '/'; else "" */
+	const char *query; /* joined by '&'; "" if none */
+	int format;	   /* Content-Format, or FG_COAP_FORMAT_NONE */
+	int accept;	   /* Accept, or FG_COAP_FORMAT_NONE */
+	const uint8_t *payload;
+	size_t payload_len;
+	uint8_t etag[FG_COAP_ETAG_MAX]; /* the first ETag of a GET; If-Match of others */
+	size_t etag_len;
+	bool if_match, if_none_match;
+	bool observe;	   /* GET or FETCH that asks to be told of changes (RFC 7641) */
+	bool notification; /* nobody asked now: the answer is for an observer */
+};
+
+struct coap_reply {
+	uint8_t code;	     /* FG_COAP_CODE(2, 5) */
+	int format;	     /* FG_COAP_FORMAT_NONE: no Content-Format */
+	const void *payload; /* copied when the handler returns */
+	size_t payload_len;
+	const char *diagnostic; /* instead of payload: text for a person (RFC 7252 section 5.5.2) */
+	int64_t max_age_s;	/* below 0: no Max-Age */
+	uint8_t etag[FG_COAP_ETAG_MAX];
+	size_t etag_len;
+	const char *observe_key; /* accept the observation under this name; NULL: do not observe */
+	uint64_t hold;		 /* not 0: send it when coap_server_release comes to this ticket */
+};
+
+enum coap_done {
+	COAP_DONE,  /* the reply is filled */
+	COAP_LATER, /* coap_server_answer brings it */
+};
+
+/* e: only for COAP_LATER, valid until it is answered. Not NULL. */
+typedef enum coap_done coap_handler(void *arg, const struct coap_call *call,
+				    struct coap_reply *reply, struct coap_exchange *e);
+
+struct coap_route {
+	const char *path; /* "msg/d2c" */
+	bool subtree;	  /* also everything below, with `rest`; "store" itself is then not it */
+	unsigned methods; /* FG_COAP_METHOD bits; others are answered 4.05 */
+	coap_handler *handler;
+	const char
+		*attributes; /* for .well-known/core (RFC 6690): `rt="fg.telemetry";ct="50 60"` */
+	bool observable;
+};
+
+struct coap_server_options {
+	const struct coap_route *routes;
+	size_t route_count;
+	void *arg; /* of handlers and of the callbacks here */
+
+	/*
+	 * Asked for every request message before anything is kept for it, so for each block of a
+	 * block-wise transfer too, known path or not. false: reply, which must be filled, is the
+	 * answer.
+	 */
+	bool (*admit)(void *arg, void *session, unsigned method, const char *path,
+		      struct coap_reply *reply);
+
+	/* One record for this session. 0 or -errno (then it is as if lost). */
+	int (*send)(void *arg, void *session, const uint8_t *data, size_t len);
+
+	size_t max_body;	  /* bytes of a request put together from blocks; more is 4.13 */
+	size_t max_transfers;	  /* of one session at a time, each direction */
+	size_t max_transfers_all; /* of all sessions together; beyond it 5.03 */
+	size_t max_exchanges;	 /* to be answered later, all together; beyond it 5.03, Max-Age 5 */
+	size_t max_observations; /* of one session */
+	size_t dedup_per_session; /* answers kept for repeats, the last ones of each session */
+	size_t dedup_bytes;	  /* and in all; the oldest go first */
+};
+
+struct coap_server_stats {
+	uint64_t requests, repeats, malformed, refused, notifications, retransmissions,
+		answers_late;
+	size_t peers, exchanges, held, observations, transfers, dedup_entries, dedup_bytes;
+};
+
+/* 0; -ENOMEM; -EALREADY: there is one in this process. Strings and routes must outlive it. */
+int coap_server_open(struct coap_server **out, const struct coap_server_options *o);
+void coap_server_close(struct coap_server *s);
+
+/*
+ * The plaintext of one record. *peer is kept by the server: NULL at first, NULL again whenever
+ * nothing needs to be remembered; the caller keeps the pointer with the session, and calls
+ * coap_server_forget before the session is gone. session_id: of dtls_session_id.
+ */
+void coap_server_receive(struct coap_server *s, struct coap_peer **peer, uint64_t session_id,
+			 void *session, const uint8_t *data, size_t len);
+void coap_server_forget(struct coap_server *s, struct coap_peer **peer);
+
+/*
+ * Answer what was put off with COAP_LATER. A session that has ended meanwhile is fine. The
+ * acknowledgement was empty, so this goes as a message of its own, and is retransmitted until the
+ * device acknowledges it (RFC 7252 section 5.2.2).
+ */
+void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
+			const struct coap_reply *reply);
+
+/*
+ * Replies held up to and including this ticket may go; with ok false each is replaced by 5.03 with
+ * Max-Age 1. Repeats of a request whose reply is held are not answered meanwhile.
+ */
+void coap_server_release(struct coap_server *s, uint64_t ticket, bool ok);
+
+/* What is observed under this key has changed: every observer's handler is called (notification
+ * set) and its answer sent, confirmable. Several calls before the next timer are one. */
+void coap_server_changed(struct coap_server *s, const char *observe_key);
+
+/* Retransmissions and timeouts. Returns when (microseconds of clock_monotonic_us) it must be called
+ * again, INT64_MAX: when a message came. */
+int64_t coap_server_tick(struct coap_server *s);
+
+/*
+ * The last answered exchange of a session as a few bytes that survive with it
+ * (dtls_session_set_note), and back: so a request whose answer was lost in a crash is still not run
+ * twice. save gives the length, 0 if nothing fits.
+ */
+size_t coap_peer_save(const struct coap_peer *peer, uint8_t *note, size_t note_max);
+void coap_peer_load(struct coap_server *s, struct coap_peer **peer, uint64_t session_id,
+		    void *session, const uint8_t *note, size_t note_len);
+
+void coap_server_stats(const struct coap_server *s, struct coap_server_stats *out);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a device and its owner keep about it in the cloud: its state (two JSON documents, `reported`
+ * by the device and `desired` by the owner) and small named values. They live in PostgreSQL
+ * (tables device_state, device_value); every change is one statement there, so it does not matter
+ * who makes it: a device, another process, or a person with psql.
+ *
+ * Requests are answered by a thread of its own with one connection, in order, several under way at
+ * once; nobody who asks ever waits. One other thread asks and polls.
+ */
+#ifndef FG_DOCUMENT_DOCUMENT_H
+#define FG_DOCUMENT_DOCUMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct documents;
+
+enum document_operation {
+	DOCUMENT_STATE_GET,	       /* payload: {"desired":…,"reported":…} */
+	DOCUMENT_STATE_DELTA,	       /* what is desired and not reported so; "" when nothing is */
+	DOCUMENT_STATE_PATCH_REPORTED, /* JSON merge patch, RFC 7396 */
+	DOCUMENT_STATE_PATCH_DESIRED,
+	DOCUMENT_STATE_PUT_REPORTED, /* replace */
+	DOCUMENT_STATE_PUT_DESIRED,
+	DOCUMENT_VALUE_GET,
+	DOCUMENT_VALUE_PUT,
+	DOCUMENT_VALUE_DELETE,
+};
+
+enum document_outcome {
+	DOCUMENT_OK,
+	DOCUMENT_CREATED,
+	DOCUMENT_NOT_FOUND,
+	DOCUMENT_BAD,	       /* not JSON, not an object, too deep, name not allowed: see why */
+	DOCUMENT_PRECONDITION, /* if_version did not hold */
+	DOCUMENT_TOO_LARGE,    /* the document would be; or too many values of this device */
+	DOCUMENT_UNAVAILABLE,  /* the database is away or did not answer in time */
+};
+
+struct document_request {
+	enum document_operation operation;
+	const char *device;
+	const char *name; /* of a value */
+	int format;	  /* content format of a value */
+	const void *payload;
+	size_t payload_len;
+	bool if_absent;	    /* only when there is none yet */
+	int64_t if_version; /* only when this is its version; below 0: any */
+	void *cookie;
+};
+
+struct document_answer {
+	void *cookie;
+	enum document_outcome outcome;
+	const char *why; /* for people; "" if there is nothing to say */
+	int64_t version; /* moves with every change of what was asked for */
+	int format;
+	const void *payload; /* valid until the callback returns */
+	size_t payload_len;
+};
+
+struct document_options {
+	const char *database_url;
+	int connect_timeout_s;
+	int statement_timeout_s; /* and how long a request may wait for its answer */
+	size_t max_queue;	 /* requests under way */
+	size_t max_bytes;	 /* of one document or value */
+	size_t max_values;	 /* of one device */
+};
+
+/* Does not wait for the database. 0, or -errno with a message in err. Strings are copied. */
+int documents_open(struct documents **out, const struct document_options *o, char *err,
+		   size_t err_len);
+void documents_close(struct documents *d); /* requests under way are never answered */
+
+/* Everything is copied. 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away now. */
+int documents_ask(struct documents *d, const struct document_request *r);
+
+/* Readable when documents_poll has something. */
+int documents_fd(const struct documents *d);
+
+/*
+ * Deliver what has come: answers, and changes made by anybody, us included: `changed` with name
+ * NULL for the device's state. device NULL: changes may have been missed (the connection was lost),
+ * so anything may have changed.
+ */
+void documents_poll(struct documents *d,
+		    void (*answered)(void *arg, const struct document_answer *a),
+		    void (*changed)(void *arg, const char *device, const char *name), void *arg);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Secrets in the database are sealed with a master key that is not there: AES-256-GCM
+ * (NIST SP 800-38D) by OpenSSL. A sealed secret is
+ *
+ *     version 1 | key id (8 bytes) | nonce (12) | ciphertext | tag (16)
+ *
+ * with what it belongs to as associated data, so that it cannot be moved to another row. The key id
+ * is the beginning of the SHA-256 of the master key: so a master key can be replaced row by row.
+ */
+#ifndef FG_REGISTRY_SECRET_H
+#define FG_REGISTRY_SECRET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SECRET_MAX	64
+#define SECRET_OVERHEAD (1 + 8 + 12 + 16)
+
+struct secret_keys; /* master keys: one seals, all open */
+
+/*
+ * A file of lines of 64 hexadecimal digits, `#` comments; the first key seals. 0; -1 with what,
+ * where and what to do in err: missing, readable by others, malformed, empty. Immutable: any thread
+ * may use it. NULL stands for none.
+ */
+int secret_keys_load(struct secret_keys **out, const char *path, char *err, size_t err_len);
+void secret_keys_free(struct secret_keys *k);
+
+/* out: SECRET_OVERHEAD + len bytes. 0, -EINVAL (len is 0 or above SECRET_MAX), -ENOKEY. */
+int secret_seal(const struct secret_keys *k, const void *secret, size_t len, const void *context,
+		size_t context_len, uint8_t *out);
+
+/* 0 and *len; -ENOKEY: sealed with a key that is not in the file; -EBADMSG: damaged, or another
+ * row's. */
+int secret_open(const struct secret_keys *k, const void *sealed, size_t sealed_len,
+		const void *context, size_t context_len, uint8_t out[SECRET_MAX], size_t *len);
+
+#endif
