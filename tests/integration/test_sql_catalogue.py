@@ -17,6 +17,8 @@ PER_DEVICE = {
     "dead_letter",
     "presence_event",
     "presence",
+    "device_state",
+    "device_value",
 }
 
 
@@ -109,7 +111,7 @@ def test_device_is_in_every_unique_key_of_per_device_tables(db):
     assert sorted(keys) == sorted((table, True, True) for table in PER_DEVICE)
 
 
-def test_no_trigger_and_no_foreign_key_on_per_device_tables(db):
+def test_no_trigger_and_no_foreign_key_on_the_path_of_the_writer(db):
     assert not names(
         db,
         """select tgrelid::regclass::text || ': ' || tgname from pg_trigger

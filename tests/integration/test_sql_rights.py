@@ -71,6 +71,18 @@ CHANGES_OF_SCHEMA = [
     "select add_latest_columns()",
     "select drop_old_partitions()",
     "select registry_changed()",
+    "select next_version(0)",
+    "select desire('dev-1', '{}')",
+]
+DOCUMENTS = [
+    "insert into device_state (device, desired) values ('dev-1', '{}')",
+    "update device_state set desired = '{}'",
+    "delete from device_state",
+    "truncate device_state",
+    "insert into device_value (device, name, value) values ('dev-1', 'x', '')",
+    "update device_value set value = ''",
+    "delete from device_value",
+    "truncate device_value",
 ]
 SECRETS_AND_HISTORY = [
     "select temperature from telemetry",
@@ -78,6 +90,9 @@ SECRETS_AND_HISTORY = [
     "select address from presence_event",
     "select * from device_status",
     "select * from credential_expiring",
+    "select * from device_state",
+    "select device from device_value",
+    "select * from device_shadow",
 ]
 WRITES_OF_INGEST = [
     "insert into telemetry (device, ts, seq, received_at, ts_source)"
@@ -100,11 +115,16 @@ WRITES_OF_INGEST = [
     "select ensure_partitions(now(), now())",
     "select ensure_partitions_for('dead_letter', now(), now())",
     "select * from maintain()",
+    "select state_get('dev-1', 'all')",
+    "select state_change('dev-1', true, true, '{\"a\": 1}', null, null, 1000, 16)",
+    "select value_put('dev-1', 'x', 0, 'value', null, null, 1000, 16)",
+    "select value_get('dev-1', 'x')",
+    "select value_delete('dev-1', 'x', null, null)",
 ]
 
 
 @pytest.mark.parametrize(
-    "sql", WRITES_OF_REGISTRY + WRITES_OF_HISTORY + CHANGES_OF_SCHEMA + SECRETS_AND_HISTORY
+    "sql", WRITES_OF_REGISTRY + WRITES_OF_HISTORY + CHANGES_OF_SCHEMA + DOCUMENTS + SECRETS_AND_HISTORY
 )
 def test_ingest_may_not(db, sql):
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -116,6 +136,7 @@ def test_ingest_may_not(db, sql):
     WRITES_OF_REGISTRY
     + WRITES_OF_HISTORY
     + CHANGES_OF_SCHEMA
+    + DOCUMENTS
     + WRITES_OF_INGEST
     + ["select material from credential", "select fingerprint from credential", "select * from credential"],
 )
@@ -198,6 +219,12 @@ def test_temporary_objects_do_not_deceive_maintain(db):
         query(connection, "set search_path = pg_temp, fieldgate")
         done = query(connection, "select * from fieldgate.maintain()")
         assert not [line for (line,) in done if "dropped" in line]
+
+
+def test_reader_compares_documents(db):
+    assert db.query("""select merge_patch('{"a": 1}', '{"a": null}'), delta('{"a": 1}', '{}')""", role=READER) == [
+        ({}, {"a": 1})
+    ]
 
 
 def test_select_from_telemetry_simply_works(db):
