@@ -160,6 +160,9 @@ void coap_server_release(struct coap_server *s, uint64_t ticket, bool ok);
  * set) and its answer sent, confirmable. Several calls before the next timer are one. */
 void coap_server_changed(struct coap_server *s, const char *observe_key);
 
+/* The same for every key: changes may have been missed. */
+void coap_server_changed_all(struct coap_server *s);
+
 /* Retransmissions and timeouts. Returns when (microseconds of clock_monotonic_us) it must be called
  * again, INT64_MAX: when a message came. */
 int64_t coap_server_tick(struct coap_server *s);

@@ -15,10 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define DOCUMENT_DEPTH_MAX 16 /* nesting of a state: {"a":1} has 1 */
+#define DOCUMENT_NAME_MAX  64
+
 struct documents;
 
 enum document_operation {
 	DOCUMENT_STATE_GET,	       /* payload: {"desired":…,"reported":…} */
+	DOCUMENT_STATE_DESIRED,	       /* all that is desired; "" when nothing is */
 	DOCUMENT_STATE_DELTA,	       /* what is desired and not reported so; "" when nothing is */
 	DOCUMENT_STATE_PATCH_REPORTED, /* JSON merge patch, RFC 7396 */
 	DOCUMENT_STATE_PATCH_DESIRED,
@@ -36,7 +40,8 @@ enum document_outcome {
 	DOCUMENT_BAD,	       /* not JSON, not an object, too deep, name not allowed: see why */
 	DOCUMENT_PRECONDITION, /* if_version did not hold */
 	DOCUMENT_TOO_LARGE,    /* the document would be; or too many values of this device */
-	DOCUMENT_UNAVAILABLE,  /* the database is away or did not answer in time */
+	DOCUMENT_UNAVAILABLE,  /* the database is away or did not answer in time. A change may have
+				  been made all the same: see documents_ask */
 };
 
 struct document_request {
@@ -47,6 +52,7 @@ struct document_request {
 	const void *payload;
 	size_t payload_len;
 	bool if_absent;	    /* only when there is none yet */
+	bool if_exists;	    /* only when there is one */
 	int64_t if_version; /* only when this is its version; below 0: any */
 	void *cookie;
 };
@@ -55,7 +61,8 @@ struct document_answer {
 	void *cookie;
 	enum document_outcome outcome;
 	const char *why; /* for people; "" if there is nothing to say */
-	int64_t version; /* moves with every change of what was asked for */
+	int64_t version; /* moves with every change of what was asked for, always up, and below
+			    2^56; one for the whole state of a device. 0: there is none */
 	int format;
 	const void *payload; /* valid until the callback returns */
 	size_t payload_len;
@@ -75,7 +82,14 @@ int documents_open(struct documents **out, const struct document_options *o, cha
 		   size_t err_len);
 void documents_close(struct documents *d); /* requests under way are never answered */
 
-/* Everything is copied. 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away now. */
+/*
+ * Everything is copied. 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away now; -ENOMEM.
+ *
+ * Whoever got DOCUMENT_UNAVAILABLE may ask the same again: made twice, a change is what it is made
+ * once. Only the conditions look at what the first attempt may have left: a change with if_absent
+ * or if_version that was made then gets DOCUMENT_PRECONDITION, and a deletion DOCUMENT_NOT_FOUND.
+ * Such a caller has to look (GET) whose content is there.
+ */
 int documents_ask(struct documents *d, const struct document_request *r);
 
 /* Readable when documents_poll has something. */
@@ -83,8 +97,9 @@ int documents_fd(const struct documents *d);
 
 /*
  * Deliver what has come: answers, and changes made by anybody, us included: `changed` with name
- * NULL for the device's state. device NULL: changes may have been missed (the connection was lost),
- * so anything may have changed.
+ * NULL for the device's state, with "" for its state when the delta is what it was. device NULL:
+ * changes may have been missed (the connection was lost), so anything may have changed. Both
+ * callbacks may call documents_ask.
  */
 void documents_poll(struct documents *d,
 		    void (*answered)(void *arg, const struct document_answer *a),
