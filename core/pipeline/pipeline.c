@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/pipeline/commit.h"
 
 #define TELEMETRY_PREFIX "m/d/"
 #define TELEMETRY_LEVEL	 "/d2c"
@@ -25,6 +26,7 @@ struct pipeline {
 	enum durability durability;
 	struct registry *registry;
 	struct journal *journal;
+	struct commit *commit;
 	struct store *store;
 };
 
@@ -112,6 +114,13 @@ static int open_journal(struct pipeline *p, const struct config *c, const char *
 	return rc;
 }
 
+static int open_commit(struct pipeline *p, char *err, size_t err_len)
+{
+	int rc = commit_open(&p->commit, p->journal);
+
+	return rc == 0 ? 0 : fail(err, err_len, p->source, strerror(-rc));
+}
+
 static int start_store(struct pipeline *p, const struct config *c, char *err, size_t err_len)
 {
 	const struct store_options o = {
@@ -140,7 +149,7 @@ static int open_parts(struct pipeline *p, const struct config *c, char *err, siz
 	if (!dir)
 		return fail(err, err_len, c->state_dir, "out of memory");
 	if (make_dir(c->state_dir, err, err_len) == 0 && make_dir(dir, err, err_len) == 0 &&
-	    open_journal(p, c, dir, err, err_len) == 0 &&
+	    open_journal(p, c, dir, err, err_len) == 0 && open_commit(p, err, err_len) == 0 &&
 	    open_registry(p, c, dir, err, err_len) == 0 && start_store(p, c, err, err_len) == 0)
 		rc = 0;
 	free(dir);
@@ -174,6 +183,7 @@ void pipeline_close(struct pipeline *p)
 {
 	if (!p)
 		return;
+	commit_close(p->commit);
 	store_stop(p->store);
 	registry_close(p->registry);
 	journal_close(p->journal);
@@ -203,26 +213,71 @@ bool pipeline_is_telemetry(const char *topic, const char **device, size_t *devic
 	return principal_id_valid(*device, *device_len);
 }
 
-int pipeline_publish(struct pipeline *p, const struct message *m)
+static int append(struct pipeline *p, const struct message *m, const char *device,
+		  size_t device_len, struct journal_position *end)
 {
-	struct journal_record r = {
+	const struct journal_record r = {
 		.kind = JOURNAL_TELEMETRY,
 		.format = (uint8_t)m->format,
 		.received_at_us = clock_realtime_us(),
+		.device = device,
+		.device_len = device_len,
 		.topic = m->topic,
 		.topic_len = strlen(m->topic),
 		.payload = m->payload,
 		.payload_len = m->payload_len,
 	};
+
+	return journal_append(p->journal, &r, end);
+}
+
+int pipeline_publish(struct pipeline *p, const struct message *m)
+{
 	struct journal_position end;
+	const char *device;
+	size_t device_len;
 	int rc;
 
-	if (!pipeline_is_telemetry(m->topic, &r.device, &r.device_len))
+	if (!pipeline_is_telemetry(m->topic, &device, &device_len))
 		return 0;
-	rc = journal_append(p->journal, &r, &end);
+	rc = append(p, m, device, device_len, &end);
 	if (rc == 0 && p->durability == DURABILITY_FSYNC)
 		rc = journal_sync(p->journal, end);
 	return rc;
+}
+
+int pipeline_submit(struct pipeline *p, const struct message *m, uint64_t *ticket)
+{
+	bool wait = p->durability == DURABILITY_FSYNC;
+	struct journal_position end;
+	const char *device;
+	size_t device_len;
+	int rc;
+
+	*ticket = 0;
+	if (!pipeline_is_telemetry(m->topic, &device, &device_len))
+		return 0;
+	rc = wait ? commit_prepare(p->commit) : 0;
+	if (rc == 0)
+		rc = append(p, m, device, device_len, &end);
+	if (rc == 0 && wait)
+		*ticket = commit_add(p->commit, end);
+	return rc;
+}
+
+void pipeline_commit(struct pipeline *p)
+{
+	commit_run(p->commit);
+}
+
+int pipeline_commit_fd(const struct pipeline *p)
+{
+	return commit_fd(p->commit);
+}
+
+bool pipeline_settled(struct pipeline *p, uint64_t *ticket, int *rc)
+{
+	return commit_settled(p->commit, ticket, rc);
 }
 
 static const char *const presence_names[] = {"connected", "disconnected", "started"};

@@ -41,8 +41,8 @@ struct presence {
 };
 
 /*
- * source: "mqtt" or "coap"; state lives in <state.dir>/<source>/. durability: the protocol's
- * default. 0, or -1 with a message in err. Does not wait for the database.
+ * source: "mqtt", "coap", "coap-1"; state lives in <state.dir>/<source>/. durability: the
+ * protocol's default. 0, or -1 with a message in err. Does not wait for the database.
  */
 int pipeline_open(struct pipeline **out, const struct config *c, const char *source,
 		  enum durability durability, char *err, size_t err_len);
