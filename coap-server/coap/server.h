@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CoAP (RFC 7252) on top of DTLS sessions, by libcoap; glue.c is the only file that includes a
- * header of it. Messages come in as the plaintext of records, answers leave through `send`; libcoap
- * never sees an address or a socket. Handlers see requests whose body is whole (RFC 7959) and are
- * called once for each confirmable or non-confirmable message, however often it is sent (RFC 7252
- * section 4.5): a repeat gets the first answer again.
+ * CoAP (RFC 7252) on top of DTLS sessions; README.md beside this file says how a message travels,
+ * and what libcoap does of it. Messages come in as the plaintext of records, answers leave through
+ * `send`; nothing here sees an address or a socket. Handlers see requests whose body is whole
+ * (RFC 7959) and are called once for each confirmable or non-confirmable message, however often it
+ * is sent (RFC 7252 section 4.5): a repeat gets the first answer again.
  *
- * One thread, one server in a process (libcoap's tables are global).
+ * One thread, one server in a process. Callbacks may call any function here but coap_server_close,
+ * coap_server_receive and coap_server_tick; also coap_server_forget, for any session.
  */
 #ifndef FG_COAP_SERVER_H
 #define FG_COAP_SERVER_H
@@ -62,7 +63,7 @@ struct coap_call {	  /* a request; everything is valid until the handler returns
 	uint8_t etag[FG_COAP_ETAG_MAX]; /* the first ETag of a GET; If-Match of others */
 	size_t etag_len;
 	bool if_match, if_none_match;
-	bool observe;	   /* GET or FETCH that asks to be told of changes (RFC 7641) */
+	bool observe;	   /* GET that asks to be told of changes (RFC 7641), of an observable route */
 	bool notification; /* nobody asked now: the answer is for an observer */
 };
 
@@ -75,7 +76,8 @@ struct coap_reply {
 	int64_t max_age_s;	/* below 0: no Max-Age */
 	uint8_t etag[FG_COAP_ETAG_MAX];
 	size_t etag_len;
-	const char *observe_key; /* accept the observation under this name; NULL: do not observe */
+	const char *observe_key; /* accept the observation under this name; NULL: do not observe.
+				    Not together with hold. */
 	uint64_t hold;		 /* not 0: send it when coap_server_release comes to this ticket */
 };
 
@@ -135,8 +137,9 @@ void coap_server_close(struct coap_server *s);
 
 /*
  * The plaintext of one record. *peer is kept by the server: NULL at first, NULL again whenever
- * nothing needs to be remembered; the caller keeps the pointer with the session, and calls
- * coap_server_forget before the session is gone. session_id: of dtls_session_id.
+ * nothing needs to be remembered; the caller keeps the pointer with the session, at the same place
+ * in memory (dtls_user), and calls coap_server_forget before the session is gone. session_id: of
+ * dtls_session_id.
  */
 void coap_server_receive(struct coap_server *s, struct coap_peer **peer, uint64_t session_id,
 			 void *session, const uint8_t *data, size_t len);
@@ -157,24 +160,28 @@ void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
 void coap_server_release(struct coap_server *s, uint64_t ticket, bool ok);
 
 /* What is observed under this key has changed: every observer's handler is called (notification
- * set) and its answer sent, confirmable. Several calls before the next timer are one. */
+ * set) by the next coap_server_tick and its answer sent, confirmable. Several calls before that are
+ * one. */
 void coap_server_changed(struct coap_server *s, const char *observe_key);
 
 /* The same for every key: changes may have been missed. */
 void coap_server_changed_all(struct coap_server *s);
 
-/* Retransmissions and timeouts. Returns when (microseconds of clock_monotonic_us) it must be called
- * again, INT64_MAX: when a message came. */
+/* Notifications, retransmissions and timeouts. Returns when (microseconds of clock_monotonic_us) it
+ * must be called again, INT64_MAX: never. Any other call here can make that earlier: call it after
+ * them, once for many; it costs nothing when nothing is due. */
 int64_t coap_server_tick(struct coap_server *s);
 
 /*
  * The last answered exchange of a session as a few bytes that survive with it
  * (dtls_session_set_note), and back: so a request whose answer was lost in a crash is still not run
- * twice. save gives the length, 0 if nothing fits.
+ * twice. save gives the length, 0 if nothing fits; `send` may call it: the answer that it is given
+ * is then the last. They need no peer, as answers are kept by session_id alone.
  */
-size_t coap_peer_save(const struct coap_peer *peer, uint8_t *note, size_t note_max);
-void coap_peer_load(struct coap_server *s, struct coap_peer **peer, uint64_t session_id,
-		    void *session, const uint8_t *note, size_t note_len);
+size_t coap_peer_save(const struct coap_server *s, uint64_t session_id, uint8_t *note,
+		      size_t note_max);
+void coap_peer_load(struct coap_server *s, uint64_t session_id, const uint8_t *note,
+		    size_t note_len);
 
 void coap_server_stats(const struct coap_server *s, struct coap_server_stats *out);
 
