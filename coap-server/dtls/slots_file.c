@@ -400,7 +400,8 @@ static int list_free(struct slots *s)
 	return 0;
 }
 
-static int load(struct slots *s, const char *path, size_t count, char *err, size_t err_len)
+static int load(struct slots *s, const char *path, size_t count, enum slots_size size, char *err,
+		size_t err_len)
 {
 	struct slots_header h, wanted;
 	char boot_id[SLOTS_BOOT_ID];
@@ -413,8 +414,9 @@ static int load(struct slots *s, const char *path, size_t count, char *err, size
 	rc = inspect(s->fd, path, &h, &wanted, err, err_len);
 	if (rc < 0)
 		return rc;
-	if (n == 0)
-		n = rc > 0 ? slots_unguarded(h.count) : 1;
+	if (rc > 0 &&
+	    (size == SLOTS_AS_FOUND || (size == SLOTS_AT_LEAST && slots_unguarded(h.count) > n)))
+		n = slots_unguarded(h.count);
 	if (rc == 0) {
 		if (fill_new(s->fd, path, &wanted, n, err, err_len))
 			return -1;
@@ -433,7 +435,8 @@ static int load(struct slots *s, const char *path, size_t count, char *err, size
 	return 0;
 }
 
-int slots_open_file(struct slots **out, const char *path, size_t count, char *err, size_t err_len)
+int slots_open_file(struct slots **out, const char *path, size_t count, enum slots_size size,
+		    char *err, size_t err_len)
 {
 	struct slots *s = calloc(1, sizeof(*s));
 
@@ -443,8 +446,8 @@ int slots_open_file(struct slots **out, const char *path, size_t count, char *er
 		free(s);
 		return slots_fail(err, err_len, "%s: out of memory", path);
 	}
-	s->fd = open_locked(path, count > 0, err, err_len);
-	if (s->fd < 0 || load(s, path, count, err, err_len)) {
+	s->fd = open_locked(path, size != SLOTS_AS_FOUND, err, err_len);
+	if (s->fd < 0 || load(s, path, count, size, err, err_len)) {
 		slots_close(s);
 		return -1;
 	}
@@ -454,10 +457,10 @@ int slots_open_file(struct slots **out, const char *path, size_t count, char *er
 
 int slots_open(struct slots **out, const char *path, size_t count, char *err, size_t err_len)
 {
-	if (count == 0 || count >= UINT32_MAX / 2)
+	if (count == 0 || count > SLOTS_MAX)
 		return slots_fail(err, err_len, "%s: %zu slots: expected 1 to %u", path, count,
-				  UINT32_MAX / 2 - 1);
-	return slots_open_file(out, path, count, err, err_len);
+				  SLOTS_MAX);
+	return slots_open_file(out, path, count, SLOTS_EXACTLY, err, err_len);
 }
 
 void slots_close(struct slots *s)

@@ -35,6 +35,7 @@
 #define SLOTS_MAGIC	 "FGSLOTS\n"
 #define SLOTS_LAYOUT	 1
 #define SLOTS_HEADER_LEN 4096
+#define SLOTS_MAX	 1000000000U
 #define SLOTS_BOOT_ID	 40 /* 36 characters, zeros behind */
 
 struct slots_header {
@@ -126,8 +127,14 @@ struct slots {
 	struct rate_limit no_memory;
 };
 
-/* slots_open; count 0: as many as the file has, which must then be there. */
-int slots_open_file(struct slots **out, const char *path, size_t count, char *err, size_t err_len);
+enum slots_size {
+	SLOTS_EXACTLY,
+	SLOTS_AT_LEAST, /* a larger file stays as it is */
+	SLOTS_AS_FOUND, /* the file must be there; count is not looked at */
+};
+
+int slots_open_file(struct slots **out, const char *path, size_t count, enum slots_size size,
+		    char *err, size_t err_len);
 
 /* Memory for more slots. 0 or -errno. */
 int slots_reserve(struct slots *s);

@@ -76,9 +76,10 @@ static int open_files(struct move *m, const char *dir, const bool there[WORKERS_
 		path = path_of(dir, n);
 		if (!path)
 			return slots_fail(err, err_len, "%s: out of memory", dir);
-		/* What is only read from keeps its size: nothing may be lost for want of room. */
-		rc = n < m->workers ? slots_open(&m->file[n], path, count, err, err_len)
-				    : slots_open_file(&m->file[n], path, 0, err, err_len);
+		/* Nothing may be lost here for want of room: whoever opens it makes it smaller. */
+		rc = slots_open_file(&m->file[n], path, count,
+				     n < m->workers ? SLOTS_AT_LEAST : SLOTS_AS_FOUND, err,
+				     err_len);
 		free(path);
 		if (rc)
 			return rc;
@@ -136,6 +137,8 @@ long slots_redistribute(const char *dir, unsigned workers, size_t count, char *e
 	if (workers == 0 || workers > WORKERS_MAX)
 		return slots_fail(err, err_len, "%u workers: expected 1 to %d", workers,
 				  WORKERS_MAX);
+	if (count == 0 || count > SLOTS_MAX)
+		return slots_fail(err, err_len, "%zu slots: expected 1 to %u", count, SLOTS_MAX);
 	rc = list_files(dir, there, err, err_len);
 	if (!rc)
 		rc = open_files(&m, dir, there, count, err, err_len);
