@@ -207,7 +207,7 @@ static const char *worthless(const struct slots_header *h, const struct slots_he
 {
 	uint32_t count = slots_unguarded(h->count), reserved = slots_unguarded(h->reserved);
 
-	if (h->crc != slots_header_crc(h) || count == UINT32_MAX || reserved > count ||
+	if (h->crc != slots_header_crc(h) || count == 0 || count > SLOTS_MAX || reserved > count ||
 	    len < (off_t)file_len(count))
 		return "is damaged";
 	if (memcmp(h->boot_id, wanted->boot_id, SLOTS_BOOT_ID) != 0)
@@ -221,9 +221,12 @@ static const char *worthless(const struct slots_header *h, const struct slots_he
 
 static bool is_blank(const struct slots_header *h)
 {
-	static const struct slots_header blank;
+	const uint8_t *bytes = (const uint8_t *)h;
+	uint8_t all = 0;
 
-	return memcmp(h, &blank, sizeof(blank)) == 0;
+	for (size_t i = 0; i < sizeof(*h); i++)
+		all |= bytes[i];
+	return all == 0;
 }
 
 /* What is in the file: 1 slots that can be used, 0 nothing (any more), -1 something else. */
@@ -390,7 +393,9 @@ static int convert(struct slots *s, uint32_t from, uint32_t count)
 
 static int list_free(struct slots *s)
 {
-	s->free = malloc((size_t)s->count * sizeof(*s->free));
+	if (s->count == 0)
+		return -EINVAL;
+	s->free = calloc(s->count, sizeof(*s->free));
 	if (!s->free)
 		return -ENOMEM;
 	s->fresh = s->reserved;

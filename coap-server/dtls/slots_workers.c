@@ -2,8 +2,8 @@
 /* Sessions go to where the steering of the sockets will send their records. A session is wiped from
  * one file before it is written to another: killed in between, it shakes hands again; it is never
  * in two. */
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,38 +29,18 @@ static char *path_of(const char *dir, unsigned worker)
 	return asprintf(&path, "%s/" FILE_FORMAT, dir, worker) < 0 ? NULL : path;
 }
 
-/* The worker whose file has this name, or WORKERS_MAX. */
-static unsigned worker_of(const char *name)
-{
-	char expected[32];
-	unsigned n;
-
-	if (sscanf(name, FILE_FORMAT, &n) != 1 || n >= WORKERS_MAX)
-		return WORKERS_MAX;
-	snprintf(expected, sizeof(expected), FILE_FORMAT, n);
-	return strcmp(name, expected) == 0 ? n : WORKERS_MAX;
-}
-
 static int list_files(const char *dir, bool there[WORKERS_MAX], char *err, size_t err_len)
 {
 	int fd = slots_directory(dir, err, err_len);
-	const struct dirent *entry;
-	DIR *d;
+	char name[32];
 
 	if (fd < 0)
 		return -1;
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return slots_fail(err, err_len, "cannot list %s: %s", dir, strerror(errno));
+	for (unsigned n = 0; n < WORKERS_MAX; n++) {
+		snprintf(name, sizeof(name), FILE_FORMAT, n);
+		there[n] = faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	}
-	while ((entry = readdir(d)) != NULL) {
-		unsigned n = worker_of(entry->d_name);
-
-		if (n < WORKERS_MAX)
-			there[n] = true;
-	}
-	closedir(d);
+	close(fd);
 	return 0;
 }
 
