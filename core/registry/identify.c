@@ -67,17 +67,35 @@ static void refuse_revoked_credential(struct identity *out, const struct snapsho
 	const char *id = c->principal->id;
 	size_t others = snapshot_credential_count(s, c->principal);
 
-	if (c->kind == CREDENTIAL_X509 || c->kind == CREDENTIAL_X509_KEY)
+	switch (c->kind) {
+	case CREDENTIAL_X509:
+	case CREDENTIAL_X509_KEY:
 		refuse(out, REFUSAL_CREDENTIAL_REVOKED,
 		       "this certificate is revoked; %s itself is active and has %zu other "
 		       "credential(s): use one of them, or issue a new one with `pki/fleet add %s`",
 		       id, others, id);
-	else
+		return;
+	case CREDENTIAL_JWT:
 		refuse(out, REFUSAL_CREDENTIAL_REVOKED,
-		       "this credential is revoked; %s itself is active and has %zu other "
-		       "credential(s): use one of them, or register a new one in "
-		       "fieldgate.credential",
-		       id, others);
+		       "the key of this JWT is revoked; %s itself is active and has %zu other "
+		       "credential(s): use one of them, or register a new key with `pki/fleet "
+		       "jwt-key %s FILE`",
+		       id, others, id);
+		return;
+	case CREDENTIAL_PSK:
+		refuse(out, REFUSAL_CREDENTIAL_REVOKED,
+		       "this pre-shared key is revoked; %s itself is active and has %zu other "
+		       "credential(s): use one of them, or make a new one with `pki/fleet psk %s`",
+		       id, others, id);
+		return;
+	case CREDENTIAL_TOKEN:
+		break;
+	}
+	refuse(out, REFUSAL_CREDENTIAL_REVOKED,
+	       "this credential is revoked; %s itself is active and has %zu other "
+	       "credential(s): use one of them, or register a new one in "
+	       "fieldgate.credential",
+	       id, others);
 }
 
 /* The principal's state goes first: of a suspended device that is what there is to mend. */
@@ -214,4 +232,23 @@ void identify_again(struct identity *out, const struct snapshot *s, const char *
 		refuse(out, REFUSAL_NAME,
 		       "its credential is now registered for %s, no longer for %s",
 		       c->principal->id, p->id);
+}
+
+void identify_proven(struct identity *out, const struct snapshot *s, const struct credential *c)
+{
+	memset(out, 0, sizeof(*out));
+	judge(out, s, c);
+}
+
+void identify_refuse(struct identity *out, const struct principal *principal, enum refusal refusal,
+		     const char *fmt, ...)
+{
+	va_list ap;
+
+	memset(out, 0, sizeof(*out));
+	out->principal = principal;
+	out->refusal = refusal;
+	va_start(ap, fmt);
+	vsnprintf(out->why, sizeof(out->why), fmt, ap);
+	va_end(ap);
 }

@@ -51,6 +51,11 @@ int credential_kind_parse(const char *name)
 	return name_index(credential_names, COUNT_OF(credential_names), name);
 }
 
+const char *credential_kind_name(enum credential_kind kind)
+{
+	return credential_names[kind];
+}
+
 int policy_action_parse(const char *name)
 {
 	return name_index(action_names, COUNT_OF(action_names), name);
@@ -151,6 +156,20 @@ const struct credential *snapshot_credential(const struct snapshot *s, enum cred
 
 	return snapshot_table_get(&s->credential_table, snapshot_hash_credential(kind, fingerprint),
 				  credential_equal, &key);
+}
+
+const struct credential *snapshot_credential_next(const struct snapshot *s,
+						  const struct principal *p,
+						  enum credential_kind kind,
+						  const struct credential *after)
+{
+	const struct credential_entry *e = after ? ((const struct credential_entry *)after)->next
+						 : ((const struct principal_entry *)p)->credentials;
+
+	(void)s;
+	while (e && e->credential.kind != kind)
+		e = e->next;
+	return e ? &e->credential : NULL;
 }
 
 size_t snapshot_principal_count(const struct snapshot *s)

@@ -63,6 +63,7 @@ int principal_state_parse(const char *name);
 const char *principal_state_name(enum principal_state state);
 int principal_kind_parse(const char *name);
 int credential_kind_parse(const char *name);
+const char *credential_kind_name(enum credential_kind kind);
 int policy_action_parse(const char *name);
 
 /* --- Reading: any thread that holds a reference. --- */
@@ -73,6 +74,15 @@ const struct principal *snapshot_principal(const struct snapshot *s, const char 
 /* The credential with this fingerprint, revoked or not, or NULL. */
 const struct credential *snapshot_credential(const struct snapshot *s, enum credential_kind kind,
 					     const uint8_t fingerprint[FINGERPRINT_LEN]);
+
+/*
+ * The principal's credentials of one kind, revoked or not, in no order: the first with `after`
+ * NULL, then the one after each; NULL at the end. Costs as much as the principal has credentials.
+ */
+const struct credential *snapshot_credential_next(const struct snapshot *s,
+						  const struct principal *p,
+						  enum credential_kind kind,
+						  const struct credential *after);
 
 size_t snapshot_principal_count(const struct snapshot *s);
 

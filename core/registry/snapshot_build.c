@@ -285,7 +285,7 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 {
 	struct snapshot *s = b->snapshot;
 	struct principal_entry *p = snapshot_find_principal(s, principal);
-	struct credential *c;
+	struct credential_entry *c;
 	char *copy = NULL;
 
 	if (!p)
@@ -301,12 +301,16 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 		copy = arena_strndup(&s->arena, material, material_len);
 	if (!c || (material && !copy) || reserve(&s->credential_table, &s->credentials) != 0)
 		return no_memory(err, err_len);
-	*c = (struct credential){.kind = kind,
-				 .principal = &p->principal,
-				 .revoked = revoked,
-				 .material = (const uint8_t *)copy,
-				 .material_len = material ? material_len : 0};
-	memcpy(c->fingerprint, fingerprint, FINGERPRINT_LEN);
+	*c = (struct credential_entry){
+		.credential = {.kind = kind,
+			       .principal = &p->principal,
+			       .revoked = revoked,
+			       .material = (const uint8_t *)copy,
+			       .material_len = material ? material_len : 0},
+		.next = p->credentials,
+	};
+	memcpy(c->credential.fingerprint, fingerprint, FINGERPRINT_LEN);
+	p->credentials = c;
 	put(&s->credential_table, &s->credentials, snapshot_hash_credential(kind, fingerprint), c);
 	p->live_credentials += !revoked;
 	return 0;

@@ -19,8 +19,14 @@ struct policy_entry {
 	size_t rule_capacity;
 };
 
+struct credential_entry {
+	struct credential credential;
+	struct credential_entry *next; /* of the same principal */
+};
+
 struct principal_entry {
 	struct principal principal;
+	struct credential_entry *credentials;
 	size_t live_credentials; /* not revoked */
 };
 

@@ -28,6 +28,10 @@ enum {
 	CERT_LONG,
 	CERT_UNKNOWN,
 	KEY_UNKNOWN,
+	JWT_DEV_1,
+	JWT_DEV_1_REVOKED,
+	JWT_SUSPENDED,
+	PSK_DEV_1_REVOKED,
 };
 
 #define LONG_ID "long-5678901234567890123456789012345678901234567890123456789.end"
@@ -91,6 +95,11 @@ static int make_fleet(void **state)
 	add_token(b, "backend", "old", "backend", true);
 	add_token(b, "dev-s", "secret", "dev-s", false);
 	add_token(b, "dev-2", "moved", "dev-p", false);
+	add_principal(b, "dev-j", PRINCIPAL_ACTIVE);
+	add_credential(b, CREDENTIAL_JWT, JWT_DEV_1, "dev-j", false);
+	add_credential(b, CREDENTIAL_JWT, JWT_DEV_1_REVOKED, "dev-j", true);
+	add_credential(b, CREDENTIAL_PSK, PSK_DEV_1_REVOKED, "dev-j", true);
+	add_credential(b, CREDENTIAL_JWT, JWT_SUSPENDED, "dev-s", true);
 	snapshot = snapshot_build(b, 1);
 	return snapshot ? 0 : -1;
 }
@@ -307,6 +316,47 @@ static void test_live_connections(void **state)
 	assert_int_equal(who.refusal, REFUSAL_REVOKED);
 }
 
+static void proven(struct identity *who, enum credential_kind kind, int n)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+
+	memset(fingerprint, n, sizeof(fingerprint));
+	memset(who, 0xa5, sizeof(*who));
+	identify_proven(who, snapshot, snapshot_credential(snapshot, kind, fingerprint));
+}
+
+static void test_credentials_proven_elsewhere(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	proven(&who, CREDENTIAL_JWT, JWT_DEV_1);
+	check(&who, REFUSAL_NONE, "dev-j", "");
+	assert_int_equal(who.credential->kind, CREDENTIAL_JWT);
+	proven(&who, CREDENTIAL_JWT, JWT_DEV_1_REVOKED);
+	check(&who, REFUSAL_CREDENTIAL_REVOKED, "dev-j",
+	      "the key of this JWT is revoked; dev-j itself is active and has 1 other "
+	      "credential(s): use one of them, or register a new key with `pki/fleet jwt-key dev-j "
+	      "FILE`");
+	proven(&who, CREDENTIAL_PSK, PSK_DEV_1_REVOKED);
+	check(&who, REFUSAL_CREDENTIAL_REVOKED, "dev-j",
+	      "this pre-shared key is revoked; dev-j itself is active and has 1 other "
+	      "credential(s): use one of them, or make a new one with `pki/fleet psk dev-j`");
+	proven(&who, CREDENTIAL_JWT, JWT_SUSPENDED);
+	assert_int_equal(who.refusal, REFUSAL_SUSPENDED);
+}
+
+static void test_refusals_of_others_leave_nothing_of_before(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	memset(&who, 0xa5, sizeof(who));
+	identify_refuse(&who, NULL, REFUSAL_UNKNOWN, "%s no. %d", "reason", 1);
+	check(&who, REFUSAL_UNKNOWN, NULL, "reason no. 1");
+	assert_null(who.credential);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +365,8 @@ int main(void)
 		cmocka_unit_test(test_refused_certificates),
 		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_live_connections),
+		cmocka_unit_test(test_credentials_proven_elsewhere),
+		cmocka_unit_test(test_refusals_of_others_leave_nothing_of_before),
 	};
 
 	return cmocka_run_group_tests(tests, make_fleet, drop_fleet);

@@ -98,10 +98,58 @@ static void test_names_are_those_of_sql(void **state)
 	assert_int_equal(credential_kind_parse("psk"), CREDENTIAL_PSK);
 	assert_int_equal(credential_kind_parse("token"), CREDENTIAL_TOKEN);
 	assert_int_equal(credential_kind_parse("tokens"), -1);
+	assert_string_equal(credential_kind_name(CREDENTIAL_PSK), "psk");
 	assert_int_equal(policy_action_parse("publish"), POLICY_PUBLISH);
 	assert_int_equal(policy_action_parse("subscribe"), POLICY_SUBSCRIBE);
 	assert_int_equal(policy_action_parse("receive"), POLICY_RECEIVE);
 	assert_int_equal(policy_action_parse("*"), -1);
+}
+
+/* How many of these the walk gives; each must be one that it was asked for. */
+static size_t walk(const struct snapshot *s, const char *id, enum credential_kind kind)
+{
+	const struct principal *p = snapshot_principal(s, id);
+	const struct credential *c = NULL, *seen[8];
+	size_t n = 0;
+
+	while ((c = snapshot_credential_next(s, p, kind, c))) {
+		assert_ptr_equal(c->principal, p);
+		assert_int_equal(c->kind, kind);
+		for (size_t i = 0; i < n; i++)
+			assert_ptr_not_equal(c, seen[i]);
+		assert_true(n < 8);
+		seen[n++] = c;
+	}
+	return n;
+}
+
+static void test_credentials_of_a_principal_are_walked_by_kind(void **state)
+{
+	struct snapshot_builder *b = snapshot_builder_new();
+	const struct snapshot *s;
+
+	(void)state;
+	assert_int_equal(add_policy(b, "device"), 0);
+	assert_int_equal(add_principal(b, "dev-1", "device"), 0);
+	assert_int_equal(add_principal(b, "dev-2", "device"), 0);
+	assert_int_equal(add_principal(b, "dev-3", "device"), 0);
+	for (unsigned n = 0; n < 12; n++) {
+		const char *id = n % 2 ? "dev-1" : "dev-2";
+		enum credential_kind kind = n % 3 ? CREDENTIAL_JWT : CREDENTIAL_X509;
+		uint8_t fingerprint[FINGERPRINT_LEN];
+
+		fingerprint_of(fingerprint, n);
+		assert_int_equal(snapshot_add_credential(b, kind, fingerprint, id, n % 4 == 1, NULL,
+							 0, err, sizeof(err)),
+				 0);
+	}
+	s = snapshot_build(b, 1);
+	assert_int_equal(walk(s, "dev-1", CREDENTIAL_JWT), 4);
+	assert_int_equal(walk(s, "dev-1", CREDENTIAL_X509), 2);
+	assert_int_equal(walk(s, "dev-1", CREDENTIAL_PSK), 0);
+	assert_int_equal(walk(s, "dev-2", CREDENTIAL_JWT), 4);
+	assert_int_equal(walk(s, "dev-3", CREDENTIAL_JWT), 0);
+	snapshot_release(s);
 }
 
 static void test_what_was_added_is_found(void **state)
@@ -334,6 +382,7 @@ int main(void)
 		cmocka_unit_test(test_ids_are_letters_digits_and_four_signs),
 		cmocka_unit_test(test_names_are_those_of_sql),
 		cmocka_unit_test(test_what_was_added_is_found),
+		cmocka_unit_test(test_credentials_of_a_principal_are_walked_by_kind),
 		cmocka_unit_test(test_empty_snapshot_knows_nobody),
 		cmocka_unit_test(test_wrong_entries_are_refused_and_leave_no_trace),
 		cmocka_unit_test(test_nothing_is_added_twice),
