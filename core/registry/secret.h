@@ -14,25 +14,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/registry/snapshot.h"
+
 #define SECRET_MAX	64
 #define SECRET_OVERHEAD (1 + 8 + 12 + 16)
+
+/*
+ * The associated data of a credential's secret: its kind as in SQL ("psk"), a zero byte, the 32
+ * bytes of its fingerprint, the principal's id. Returns the length. So a row that is given to
+ * another principal, or a principal that is renamed, needs a new secret.
+ */
+#define SECRET_CONTEXT_MAX (16 + FINGERPRINT_LEN + PRINCIPAL_ID_MAX)
+size_t secret_context(uint8_t out[SECRET_CONTEXT_MAX], enum credential_kind kind,
+		      const uint8_t fingerprint[FINGERPRINT_LEN], const char *principal);
 
 struct secret_keys; /* master keys: one seals, all open */
 
 /*
  * A file of lines of 64 hexadecimal digits, `#` comments; the first key seals. 0; -1 with what,
- * where and what to do in err: missing, readable by others, malformed, empty. Immutable: any thread
- * may use it. NULL stands for none.
+ * where and what to do in err: missing, readable by others (by its group too, unless it is root's),
+ * malformed, empty. Immutable: any thread may use it. NULL stands for none.
  */
 int secret_keys_load(struct secret_keys **out, const char *path, char *err, size_t err_len);
 void secret_keys_free(struct secret_keys *k);
 
-/* out: SECRET_OVERHEAD + len bytes. 0, -EINVAL (len is 0 or above SECRET_MAX), -ENOKEY. */
+/* out: SECRET_OVERHEAD + len bytes. 0; -EINVAL: len is 0 or above SECRET_MAX, or context_len above
+ * SECRET_CONTEXT_MAX; -ENOKEY; -ENOMEM. */
 int secret_seal(const struct secret_keys *k, const void *secret, size_t len, const void *context,
 		size_t context_len, uint8_t *out);
 
 /* 0 and *len; -ENOKEY: sealed with a key that is not in the file; -EBADMSG: damaged, or another
- * row's. */
+ * row's; -ENOMEM. */
 int secret_open(const struct secret_keys *k, const void *sealed, size_t sealed_len,
 		const void *context, size_t context_len, uint8_t out[SECRET_MAX], size_t *len);
 
