@@ -46,6 +46,7 @@ enum key {
 	KEY_P384 = KEY_MANY + 6,
 	KEY_EXPLICIT, /* P-256, its curve written out */
 	KEY_COMPRESSED,
+	KEY_SM2, /* another curve, whose public keys are as long */
 	KEY_COUNT,
 };
 
@@ -55,7 +56,9 @@ static char err[256];
 
 static EVP_PKEY *make_key(enum key which)
 {
-	EVP_PKEY *key = EVP_EC_gen(which == KEY_P384 ? "P-384" : "P-256");
+	EVP_PKEY *key = EVP_EC_gen(which == KEY_P384  ? "P-384"
+				   : which == KEY_SM2 ? "SM2"
+						      : "P-256");
 
 	assert_non_null(key);
 	if (which == KEY_EXPLICIT)
@@ -130,6 +133,8 @@ static int make_fleet(void **state)
 	add_key(b, "dev-misfiled", KEY_MISFILED, false);
 	add_device(b, "dev-p384", PRINCIPAL_ACTIVE);
 	add_key(b, "dev-p384", KEY_P384, false);
+	add_device(b, "dev-sm2", PRINCIPAL_ACTIVE);
+	add_key(b, "dev-sm2", KEY_SM2, false);
 	add_device(b, "dev-explicit", PRINCIPAL_ACTIVE);
 	add_key(b, "dev-explicit", KEY_EXPLICIT, false);
 	add_device(b, "dev-compressed", PRINCIPAL_ACTIVE);
@@ -614,6 +619,7 @@ static const struct line bad[] = {
 
 	/* What is wrong with the registry's row. */
 	{"row with a key of P-384", HEADER, SUB("\"dev-p384\""), KEY_DEV_1, NULL, NULL, "dev-p384", "`material` is no P-256 public key"},
+	{"row with a key of SM2", HEADER, SUB("\"dev-sm2\""), KEY_DEV_1, NULL, NULL, "dev-sm2", "`material` is no P-256 public key"},
 	{"row with a curve of its own", HEADER, SUB("\"dev-explicit\""), KEY_EXPLICIT, NULL, NULL, "dev-explicit", "`material` is no P-256 public key"},
 	{"row with a compressed point", HEADER, SUB("\"dev-compressed\""), KEY_COMPRESSED, NULL, NULL, "dev-compressed", "`material` is no P-256 public key"},
 	{"row without material", HEADER, SUB("\"dev-null\""), KEY_DEV_1, NULL, NULL, "dev-null", "begins with 01000000 is of no use: `material` is no"},
@@ -911,6 +917,7 @@ static void test_audience_is_asked_of_those_who_name_one(void **state)
 		CLAIMS,
 		WITH("\"aud\":\"fieldgate\""),
 		WITH("\"aud\":[\"x\",\"fieldgate\"]"),
+		WITH("\"aud\":[\"fieldgate\",\"x\"]"),
 	};
 	static const char *const out[] = {
 		WITH("\"aud\":\"fieldgat\""),
