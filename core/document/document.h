@@ -83,7 +83,8 @@ int documents_open(struct documents **out, const struct document_options *o, cha
 void documents_close(struct documents *d); /* requests under way are never answered */
 
 /*
- * Everything is copied. 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away now; -ENOMEM.
+ * Everything is copied. 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away now;
+ * -ENOMEM.
  *
  * Whoever got DOCUMENT_UNAVAILABLE may ask the same again: made twice, a change is what it is made
  * once. Only the conditions look at what the first attempt may have left: a change with if_absent

@@ -28,6 +28,8 @@ struct cut_proxy {
 	int listener, server_port;
 	int client[CONNECTIONS_MAX], server[CONNECTIONS_MAX];
 	size_t count;
+	char completed[32]; /* the message at which is cut; set before cuts */
+	size_t completed_len;
 	_Atomic int cuts;
 	_Atomic bool stop;
 	pthread_t thread;
@@ -81,15 +83,13 @@ static bool write_all(int fd, const char *data, size_t len)
 /* false: the pair is to be closed. */
 static bool forward(struct cut_proxy *p, int from, int to, bool from_server)
 {
-	static const char committed[] = "C\0\0\0\x0b"
-					"COMMIT"; /* CommandComplete */
 	char data[65536];
 	ssize_t n = read(from, data, sizeof(data));
 
 	if (n <= 0)
 		return false;
 	if (from_server && atomic_load(&p->cuts) > 0 &&
-	    memmem(data, (size_t)n, committed, sizeof(committed) - 1)) {
+	    memmem(data, (size_t)n, p->completed, p->completed_len)) {
 		atomic_fetch_sub(&p->cuts, 1);
 		return false;
 	}
@@ -172,6 +172,19 @@ struct cut_proxy *cut_proxy_start(const struct pg_cluster *c, const char *dir, c
 
 void cut_proxy_cut_commits(struct cut_proxy *p, int n)
 {
+	cut_proxy_cut_tags(p, "COMMIT", n);
+}
+
+void cut_proxy_cut_tags(struct cut_proxy *p, const char *tag, int n)
+{
+	size_t len = strlen(tag);
+
+	atomic_store(&p->cuts, 0);
+	assert_true(len + 6 < sizeof(p->completed));
+	memcpy(p->completed, "C\0\0\0", 4); /* CommandComplete */
+	p->completed[4] = (char)(len + 5);
+	memcpy(p->completed + 5, tag, len + 1);
+	p->completed_len = len + 6;
 	atomic_store(&p->cuts, n);
 }
 

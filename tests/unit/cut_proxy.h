@@ -19,6 +19,9 @@ struct cut_proxy *cut_proxy_start(const struct pg_cluster *c, const char *dir, c
 /* Swallow the next answers to COMMIT, one for each of n connections, and cut each of these. */
 void cut_proxy_cut_commits(struct cut_proxy *p, int n);
 
+/* The same for another command tag, such as "SELECT 1". None may be left. */
+void cut_proxy_cut_tags(struct cut_proxy *p, const char *tag, int n);
+
 /* How many of them are still to come. */
 int cut_proxy_left(struct cut_proxy *p);
 

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of documents: the queues between the two threads (document.c), the thread with the
+ * connection (connection.c), and what an operation is in SQL (statement.c).
+ *
+ * A request is one entry from documents_ask until its answer was delivered, and is in one list at a
+ * time: waiting -> sent -> answered. Their sum is bounded by max_queue.
+ */
+#ifndef FG_DOCUMENT_INTERNAL_H
+#define FG_DOCUMENT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <libpq-fe.h>
+
+#include "core/base/rate_limit.h"
+#include "core/document/document.h"
+
+#define DOCUMENT_WHY_MAX 300
+
+struct entry {
+	struct entry *next;
+	struct document_request request; /* its strings and payload are in data */
+	int64_t deadline_us;
+	struct document_answer answer;
+	char *content; /* the answer's payload */
+	char why[DOCUMENT_WHY_MAX];
+	char data[];
+};
+
+struct entries {
+	struct entry *first, *last;
+	size_t count;
+};
+
+struct change {
+	struct change *next;
+	const char *name; /* in device, or NULL */
+	char device[];
+};
+
+struct documents {
+	struct document_options o;
+	pthread_t thread;
+	int stop_fd, wake_fd, ready_fd;
+
+	pthread_mutex_t lock; /* what follows */
+	bool connected;
+	struct entries waiting, answered;
+	size_t held; /* entries in all lists, sent too */
+	struct change *first_change, *last_change;
+	size_t change_count;
+	bool all_changed; /* and no single change is kept */
+
+	/* The thread's own. */
+	PGconn *conn;
+	struct entries sent;
+	int64_t backoff_us;
+	bool was_connected, said_lost;
+	struct rate_limit failed;
+};
+
+void entries_push(struct entries *l, struct entry *e);
+struct entry *entries_pop(struct entries *l); /* NULL: empty */
+
+/* --- document.c, for the thread --- */
+
+/* From now on requests are taken; missed: there may have been changes that were not heard of. */
+void documents_connected(struct documents *d, bool missed);
+
+/* No more requests; those under way are answered DOCUMENT_UNAVAILABLE. */
+void documents_lost(struct documents *d);
+
+struct entry *documents_next(struct documents *d); /* to be sent, or NULL */
+void documents_answer(struct documents *d, struct entry *e);
+
+/* payload: of the notification (sql/0007_documents.sql). */
+void documents_changed(struct documents *d, const char *payload);
+
+/* --- connection.c --- */
+
+void *document_thread(void *arg); /* struct documents */
+
+/* --- statement.c --- */
+
+/* What a session needs before statement_send. */
+extern const char statement_session_sql[];
+
+/* Send one operation, and a sync behind it. 0, or -EIO: the connection is lost. */
+int statement_send(PGconn *c, const struct entry *e, const struct document_options *o);
+
+/* Take a result of it into the answer. 0, or -EIO: the connection is of no use any more. */
+int statement_result(PGconn *c, struct entry *e, const PGresult *r);
+
+/* The answer is DOCUMENT_UNAVAILABLE, whatever it was. */
+void statement_unavailable(struct entry *e, const char *why);
+
+#endif
