@@ -30,6 +30,7 @@ struct resources { /* `arg` of all handlers */
 	struct decode_limits limits;
 	struct arena arena; /* of one request; the handler resets it */
 	struct refusal_limits refused;
+	struct rate_limit not_stored;
 
 	/* The device has just proven itself by what is in who: the worker records its presence. */
 	void (*authenticated)(struct resources *r, struct dtls_session *s);
