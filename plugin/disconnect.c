@@ -39,22 +39,6 @@ static const char *reason_of(int code)
 	return "the connection was closed";
 }
 
-const char *refusal_reason(enum refusal refusal)
-{
-	switch (refusal) {
-	case REFUSAL_SUSPENDED:
-		return "it was suspended";
-	case REFUSAL_REVOKED:
-		return "it was revoked";
-	case REFUSAL_PENDING:
-		return "it was set back to pending";
-	case REFUSAL_CREDENTIAL_REVOKED:
-		return "its credential was revoked";
-	default:
-		return "it is not registered any more";
-	}
-}
-
 void presence_ended(struct plugin *p, const struct session *s, const char *address,
 		    const char *reason)
 {

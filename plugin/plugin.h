@@ -75,9 +75,6 @@ const struct principal *session_principal(const struct plugin *p, struct session
 /* The same for a client that has no session here: offline, or restored by the broker from disk. */
 const struct principal *plugin_principal_by_name(const struct plugin *p, const char *name);
 
-/* What a person reads in presence_event.reason when a session is ended for this. */
-const char *refusal_reason(enum refusal refusal);
-
 /* Is the broker asking again about a session that it accepted before? Only during a reload. */
 bool reload_knows(const struct plugin *p, const struct mosquitto *client);
 /* The answer to that question. */

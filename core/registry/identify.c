@@ -252,3 +252,19 @@ void identify_refuse(struct identity *out, const struct principal *principal, en
 	vsnprintf(out->why, sizeof(out->why), fmt, ap);
 	va_end(ap);
 }
+
+const char *refusal_reason(enum refusal refusal)
+{
+	switch (refusal) {
+	case REFUSAL_SUSPENDED:
+		return "it was suspended";
+	case REFUSAL_REVOKED:
+		return "it was revoked";
+	case REFUSAL_PENDING:
+		return "it was set back to pending";
+	case REFUSAL_CREDENTIAL_REVOKED:
+		return "its credential was revoked";
+	default:
+		return "it is not registered any more";
+	}
+}

@@ -53,4 +53,7 @@ void identify_proven(struct identity *out, const struct snapshot *s, const struc
 void identify_refuse(struct identity *out, const struct principal *principal, enum refusal refusal,
 		     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* What a person reads in presence_event.reason when a connection or session is ended for this. */
+const char *refusal_reason(enum refusal refusal);
+
 #endif
