@@ -15,9 +15,8 @@
 #include "coap-server/auth/base64url.h"
 #include "coap-server/auth/jwt_internal.h"
 
-#define PARTS	      3
-#define SIGNATURE_LEN 64 /* r and s, RFC 7518 section 3.4 */
-#define KEYS_MAX      4	 /* signatures that one token may cost */
+#define PARTS	 3
+#define KEYS_MAX 4 /* signatures that one token may cost */
 
 enum {
 	PART_HEADER,
@@ -34,6 +33,7 @@ struct token {
 	struct identity *who;
 	char text[JWT_MAX + 1];
 	struct part part[PARTS];
+	uint8_t signature[BASE64URL_DECODED(JWT_MAX)];
 };
 
 #define refuse(t, ...) identify_refuse((t)->who, NULL, REFUSAL_UNKNOWN, __VA_ARGS__)
@@ -167,17 +167,16 @@ static bool check_header(struct token *t)
 
 static bool check_signature_form(struct token *t)
 {
-	uint8_t signature[BASE64URL_DECODED(JWT_MAX)];
 	size_t len;
 
-	if (!decode(t, PART_SIGNATURE, signature, &len))
+	if (!decode(t, PART_SIGNATURE, t->signature, &len))
 		return false;
-	if (len == SIGNATURE_LEN)
+	if (len == JWT_SIGNATURE_LEN)
 		return true;
 	refuse(t,
 	       "the JWT's signature has %zu bytes instead of %d (r and s, as they are and not in "
 	       "DER)",
-	       len, SIGNATURE_LEN);
+	       len, JWT_SIGNATURE_LEN);
 	return false;
 }
 
@@ -210,7 +209,7 @@ static const struct principal *find_subject(struct token *t, const struct snapsh
 }
 
 struct trial {
-	const char *token;
+	const struct token *token;
 	const struct snapshot *snapshot;
 	const struct principal *principal;
 	unsigned tried;
@@ -232,7 +231,7 @@ static const struct credential *try_keys(struct trial *x, bool revoked)
 		if (x->tried == KEYS_MAX)
 			continue;
 		x->tried++;
-		switch (jwt_key_verify(c, x->token, &x->problem)) {
+		switch (jwt_key_verify(c, x->token->text, x->token->signature, &x->problem)) {
 		case 0:
 			return c;
 		case -EINVAL:
@@ -280,18 +279,17 @@ static void refuse_signature(struct identity *who, const struct trial *x)
  * Every key of the device is tried, as during a rotation it has two, and the token's `kid` is only
  * what somebody claims. Revoked ones come last, to say so in the log.
  */
-static void prove(struct identity *who, const struct snapshot *s, const struct principal *p,
-		  const char *token)
+static void prove(struct token *t, const struct snapshot *s, const struct principal *p)
 {
-	struct trial x = {.token = token, .snapshot = s, .principal = p};
+	struct trial x = {.token = t, .snapshot = s, .principal = p};
 	const struct credential *signer = try_keys(&x, false);
 
 	if (!signer)
 		signer = try_keys(&x, true);
 	if (signer)
-		identify_proven(who, s, signer);
+		identify_proven(t->who, s, signer);
 	else
-		refuse_signature(who, &x);
+		refuse_signature(t->who, &x);
 }
 
 void jwt_authenticate(struct identity *who, const struct snapshot *s, const struct jwt_rules *rules,
@@ -309,7 +307,7 @@ void jwt_authenticate(struct identity *who, const struct snapshot *s, const stru
 		return;
 	p = find_subject(&t, s, claims);
 	if (p)
-		prove(who, s, p, t.text);
+		prove(&t, s, p);
 	if (p && who->refusal == REFUSAL_NONE)
 		jwt_claims_judge(who, claims, rules, now_s);
 	json_decref(claims);

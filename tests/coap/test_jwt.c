@@ -377,11 +377,11 @@ static void insert(struct text *t, size_t at, const char *bytes, size_t len)
 
 static size_t dot(const struct text *t, int n)
 {
-	const char *p = t->at - 1;
+	size_t at = strcspn(t->at, ".");
 
-	while (n-- > 0)
-		p = strchr(p + 1, '.');
-	return (size_t)(p - t->at);
+	while (--n > 0)
+		at += 1 + strcspn(t->at + at + 1, ".");
+	return at;
 }
 
 static void cut(struct text *t, size_t from, size_t to)
