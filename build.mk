@@ -125,9 +125,6 @@ COAP_SERVER := $(B)/fieldgate-coap
 DEPS_LIBS = $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls/lib/%) $(DEPS)/libcoap/lib/libcoap-3.a
 COAP_LIBS := $(PKG_LIBS) $(shell pkg-config --libs libjwt 2>/dev/null) -lm
 
-# The only file that knows libcoap, by its internal headers.
-$(B)/mbedtls/coap-server/coap/glue.o: CPPFLAGS += -isystem $(DEPS)/libcoap/internal -isystem $(DEPS)/libcoap/internal/coap3
-
 $(COAP_LIB): $(COAP_LIB_OBJ)
 	@rm -f $@
 	$(call run,AR)ar rcs $@ $^

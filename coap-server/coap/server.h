@@ -6,7 +6,7 @@
  * (RFC 7959) and are called once for each confirmable or non-confirmable message, however often it
  * is sent (RFC 7252 section 4.5): a repeat gets the first answer again.
  *
- * One thread, one server in a process. Callbacks may call any function here but coap_server_close,
+ * One thread. Callbacks may call any function here but coap_server_close,
  * coap_server_receive and coap_server_tick; also coap_server_forget, for any session.
  */
 #ifndef FG_COAP_SERVER_H
@@ -63,7 +63,7 @@ struct coap_call {	  /* a request; everything is valid until the handler returns
 	uint8_t etag[FG_COAP_ETAG_MAX]; /* the first ETag of a GET; If-Match of others */
 	size_t etag_len;
 	bool if_match, if_none_match;
-	bool observe;	   /* GET that asks to be told of changes (RFC 7641), of an observable route */
+	bool observe; /* GET that asks to be told of changes (RFC 7641), of an observable route */
 	bool notification; /* nobody asked now: the answer is for an observer */
 };
 
@@ -131,8 +131,10 @@ struct coap_server_stats {
 	size_t peers, exchanges, held, observations, transfers, dedup_entries, dedup_bytes;
 };
 
-/* 0; -ENOMEM; -EALREADY: there is one in this process. Strings and routes must outlive it. */
+/* 0 or -ENOMEM. Strings and routes must outlive it. */
 int coap_server_open(struct coap_server **out, const struct coap_server_options *o);
+
+/* Frees all, also peers that were not forgotten and exchanges that were not answered. */
 void coap_server_close(struct coap_server *s);
 
 /*
