@@ -107,7 +107,6 @@ static struct entry *copy_request(const struct document_request *r)
 	if (r->payload_len > 0)
 		memcpy(at, r->payload, r->payload_len);
 	e->request.payload = at;
-	e->answer.cookie = r->cookie;
 	return e;
 }
 

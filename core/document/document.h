@@ -17,6 +17,7 @@
 
 #define DOCUMENT_DEPTH_MAX 16 /* nesting of a state: {"a":1} has 1 */
 #define DOCUMENT_NAME_MAX  64
+#define DOCUMENT_NOTE_MAX  16
 
 struct documents;
 
@@ -55,16 +56,18 @@ struct document_request {
 	bool if_exists;	    /* only when there is one */
 	int64_t if_version; /* only when this is its version; below 0: any */
 	void *cookie;
+	unsigned char note[DOCUMENT_NOTE_MAX]; /* yours, as cookie is: what the answer is made of */
 };
 
-struct document_answer {
+struct document_answer { /* all of it is valid until the callback returns */
 	void *cookie;
+	const struct document_request *request; /* what was asked */
 	enum document_outcome outcome;
 	const char *why; /* for people; "" if there is nothing to say */
 	int64_t version; /* moves with every change of what was asked for, always up, and below
 			    2^56; one for the whole state of a device. 0: there is none */
 	int format;
-	const void *payload; /* valid until the callback returns */
+	const void *payload;
 	size_t payload_len;
 };
 

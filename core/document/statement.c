@@ -160,6 +160,7 @@ void statement_unavailable(struct entry *e, const char *why)
 	snprintf(e->why, sizeof(e->why), "%s", why);
 	e->answer = (struct document_answer){
 		.cookie = e->request.cookie,
+		.request = &e->request,
 		.outcome = DOCUMENT_UNAVAILABLE,
 		.why = e->why,
 		.format = -1,

@@ -87,4 +87,8 @@ const struct value *value_get_label(const struct value *map, int64_t label);
  */
 char *value_print_json(struct arena *a, const struct value *v, size_t *len);
 
+/* As CBOR (RFC 8949) in the arena: definite lengths, integers and numbers as short as they read
+ * back the same (numbers of 4 or 8 bytes). NULL without memory. */
+uint8_t *value_encode_cbor(struct arena *a, const struct value *v, size_t *len);
+
 #endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coap-server/resource/document.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BUSY_MAX_AGE_S 5  /* the queue is full: soon there is room */
+#define AWAY_MAX_AGE_S 30 /* the database is away: who knows */
+
+#define VERSION_BYTES 7 /* versions are below 2^56 */
+#define KEY_MAX	      (sizeof("state/") + PRINCIPAL_ID_MAX + 1 + DOCUMENT_NAME_MAX)
+
+_Static_assert(sizeof(struct document_note) <= DOCUMENT_NOTE_MAX, "raise DOCUMENT_NOTE_MAX");
+
+/* --- ETags --- */
+
+bool document_is_state(enum document_operation op)
+{
+	return op < DOCUMENT_VALUE_GET;
+}
+
+static bool is_read(enum document_operation op)
+{
+	return op == DOCUMENT_STATE_GET || op == DOCUMENT_STATE_DELTA ||
+	       op == DOCUMENT_STATE_DESIRED || op == DOCUMENT_VALUE_GET;
+}
+
+static void write_version(uint8_t out[VERSION_BYTES], int64_t version)
+{
+	for (size_t i = 0; i < VERSION_BYTES; i++)
+		out[i] = (uint8_t)(version >> 8 * (VERSION_BYTES - 1 - i));
+}
+
+void document_etag(struct coap_reply *reply, const struct document_answer *a)
+{
+	size_t head = document_is_state(a->request->operation) ? 1 : 0;
+
+	reply->etag[0] = reply->format == FG_COAP_CBOR;
+	write_version(reply->etag + head, a->version);
+	reply->etag_len = head + VERSION_BYTES;
+}
+
+/* The version in an ETag of ours; -1: it is none. */
+static int64_t read_version(const struct coap_call *call, bool of_state)
+{
+	size_t head = of_state ? 1 : 0;
+	int64_t version = 0;
+
+	if (call->etag_len != head + VERSION_BYTES)
+		return -1;
+	for (size_t i = head; i < call->etag_len; i++)
+		version = version << 8 | call->etag[i];
+	return version;
+}
+
+/* --- Asking --- */
+
+/* RFC 7252 section 5.10.8. False: it cannot hold. */
+static bool take_conditions(const struct coap_call *call, struct document_request *q)
+{
+	q->if_version = -1;
+	q->if_absent = call->if_none_match;
+	if (!call->if_match)
+		return true;
+	q->if_exists = call->etag_len == 0;
+	if (!q->if_exists)
+		q->if_version = read_version(call, document_is_state(q->operation));
+	return (q->if_exists || q->if_version >= 0) && !q->if_absent;
+}
+
+static enum coap_done unavailable(struct coap_reply *reply, int64_t max_age_s, const char *why)
+{
+	resource_reply(reply, FG_COAP_CODE(5, 3), why);
+	reply->max_age_s = max_age_s;
+	return COAP_DONE;
+}
+
+enum coap_done document_ask(struct resources *r, const struct coap_call *call,
+			    struct document_request *q, struct coap_reply *reply,
+			    struct coap_exchange *e)
+{
+	struct document_note note = {
+		.accept = call->accept,
+		.observe = call->observe,
+	};
+
+	q->device = dtls_session_identity(call->session)->id;
+	q->cookie = e;
+	q->if_version = -1;
+	if (is_read(q->operation)) {
+		note.etag_len = (uint8_t)call->etag_len;
+		memcpy(note.etag, call->etag, call->etag_len);
+	} else if (!take_conditions(call, q)) {
+		return resource_reply(reply, FG_COAP_CODE(4, 12), "no ETag of this resource");
+	}
+	memcpy(q->note, &note, sizeof(note));
+	switch (documents_ask(r->documents, q)) {
+	case 0:
+		return COAP_LATER;
+	case -ENOTCONN:
+		return unavailable(reply, AWAY_MAX_AGE_S, "the database is away");
+	default:
+		return unavailable(reply, BUSY_MAX_AGE_S, "too many requests at a time");
+	}
+}
+
+/* --- Answers --- */
+
+/* Under what this is observed. The delta by itself: a device is not to be woken for what it has
+ * just reported. */
+static const char *observe_key(char key[KEY_MAX], const struct document_request *q)
+{
+	if (q->operation == DOCUMENT_VALUE_GET)
+		snprintf(key, KEY_MAX, "store/%s/%s", q->device, q->name);
+	else
+		snprintf(key, KEY_MAX, "%s/%s",
+			 q->operation == DOCUMENT_STATE_DELTA ? "delta" : "state", q->device);
+	return key;
+}
+
+/* RFC 7252 section 5.9.1.3: the device has it. */
+static void shorten(const struct document_note *note, struct coap_reply *reply)
+{
+	if (note->etag_len == 0 || note->etag_len != reply->etag_len ||
+	    memcmp(note->etag, reply->etag, note->etag_len) != 0)
+		return;
+	reply->code = FG_COAP_CODE(2, 3);
+	reply->format = FG_COAP_FORMAT_NONE;
+	reply->payload = NULL;
+	reply->payload_len = 0;
+}
+
+static void refuse(const struct document_answer *a, struct coap_reply *reply)
+{
+	static const uint8_t codes[] = {
+		[DOCUMENT_NOT_FOUND] = FG_COAP_CODE(4, 4),
+		[DOCUMENT_BAD] = FG_COAP_CODE(4, 0),
+		[DOCUMENT_PRECONDITION] = FG_COAP_CODE(4, 12),
+		[DOCUMENT_TOO_LARGE] = FG_COAP_CODE(4, 13),
+	};
+
+	if (a->outcome == DOCUMENT_UNAVAILABLE)
+		unavailable(reply, AWAY_MAX_AGE_S, "the database did not answer");
+	else
+		resource_reply(reply, codes[a->outcome], a->why);
+}
+
+void resource_document_answered(void *arg, const struct document_answer *a)
+{
+	struct resources *r = arg;
+	const struct document_request *q = a->request;
+	struct coap_reply reply = {.format = FG_COAP_FORMAT_NONE, .max_age_s = -1};
+	struct document_note note;
+	char key[KEY_MAX];
+
+	memcpy(&note, q->note, sizeof(note));
+	arena_reset(&r->arena);
+	/* RFC 7252 section 5.8.4: what is not there is deleted. */
+	if (a->outcome != DOCUMENT_OK && a->outcome != DOCUMENT_CREATED &&
+	    !(a->outcome == DOCUMENT_NOT_FOUND && q->operation == DOCUMENT_VALUE_DELETE))
+		refuse(a, &reply);
+	else if (document_is_state(q->operation))
+		state_answered(r, a, &note, &reply);
+	else
+		store_answered(a, &note, &reply);
+	if (is_read(q->operation) && reply.code == FG_COAP_CODE(2, 5)) {
+		if (note.observe)
+			reply.observe_key = observe_key(key, q);
+		shorten(&note, &reply);
+	}
+	coap_server_answer(r->server, a->cookie, &reply);
+}
+
+/* --- Changes --- */
+
+void resource_document_changed(void *arg, const char *device, const char *name)
+{
+	struct resources *r = arg;
+	struct document_request q = {.operation = DOCUMENT_VALUE_GET, .device = device};
+	char key[KEY_MAX];
+
+	if (!device) {
+		coap_server_changed_all(r->server);
+		return;
+	}
+	if (name && *name) {
+		q.name = name;
+		coap_server_changed(r->server, observe_key(key, &q));
+		return;
+	}
+	q.operation = DOCUMENT_STATE_GET;
+	coap_server_changed(r->server, observe_key(key, &q));
+	q.operation = DOCUMENT_STATE_DELTA;
+	if (!name)
+		coap_server_changed(r->server, observe_key(key, &q));
+}
