@@ -3,11 +3,16 @@
 brokers of its own for each test. When a test fails, the end of its brokers' logs is printed."""
 
 import contextlib
+import functools
+import itertools
 import os
 import pathlib
+import secrets
 import sys
 import tempfile
+import time
 
+import psycopg2.extras
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -16,7 +21,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import mqtt
 from harness import postgres as pg
 from harness.broker import Broker
-from harness.pki import Fleet
+from harness.coap import CoapServer, JwtKey, Psk, make_jwt_key, make_psk
+from harness.coap_client import Client as CoapClient
+from harness.coap_client import ClientError
+from harness.pki import Credentials, Fleet
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -180,9 +188,163 @@ class Stack:
                 self.start_database()
 
 
-@pytest.fixture
-def stack(request, postgres, database, authorities, tmp_path):
-    stack = Stack(postgres, database, authorities, tmp_path)
+class CoapStack(Stack):
+    """The same for the CoAP path: `psk`, `jwt_key` and `devices` make credentials and their rows, `server` and
+    `started` servers, `device` devices of the one coap-client."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._client = None
+        self.keys = {}
+        self.names = itertools.count(1)
+
+    @property
+    def server(self):
+        """The last CoapServer that was made."""
+        return self.brokers[-1]
+
+    @property
+    def client(self):
+        if self._client is None:
+            self._client = CoapClient()
+        return self._client
+
+    def new_server(self, settings=None, **options):
+        """A CoapServer, not started. All servers of a test have the same master key."""
+        url = self.postgres.url(pg.INGEST, self.database)
+        directory = self.directory / f"coap{len(self.brokers)}"
+        server = CoapServer(directory, url, self.fleet, settings=settings, master_key=self.master_key, **options)
+        self.cleanup.callback(server.remove)
+        self.brokers.append(server)
+        return server
+
+    @functools.cached_property
+    def master_key(self):
+        return secrets.token_bytes(32)
+
+    def started(self, settings=None, wait_registry=True, **options):
+        server = self.new_server(settings, **options)
+        server.start(wait_registry=wait_registry)
+        return server
+
+    def _register(self, keys, state="active", policy="device"):
+        """Rows of principals, where they are not there yet, and of their keys."""
+        with contextlib.closing(self.postgres.connect(dbname=self.database)) as connection:
+            connection.autocommit = False
+            with connection, connection.cursor() as cursor:
+                psycopg2.extras.execute_values(
+                    cursor,
+                    "insert into fieldgate.principal (id, state, policy) values %s on conflict do nothing",
+                    [(key.id, state, policy) for key in keys],
+                )
+                psycopg2.extras.execute_values(
+                    cursor,
+                    "insert into fieldgate.credential (kind, fingerprint, principal, material) values %s",
+                    [key.row(self.master_key) for key in keys],
+                )
+        self.keys.update((key.id, key) for key in keys)
+        return keys
+
+    def psk(self, *ids, identity=None, length=16, **options):
+        """Pre-shared keys, registered; they are also in `keys`. One, or a list for several."""
+        made = self._register([make_psk(id, identity, length) for id in ids], **options)
+        return made[0] if len(made) == 1 else made
+
+    def jwt_key(self, *ids, **options):
+        made = self._register([make_jwt_key(id) for id in ids], **options)
+        return made[0] if len(made) == 1 else made
+
+    def device(self, credentials=None, server=None, name=None, **options):
+        """A Device of coap-client without a session. credentials: what psk, jwt_key or devices made, or an id
+        of such; None: a device that proves nothing in the handshake. The server's certificate is checked."""
+        if isinstance(credentials, str):
+            credentials = self.keys.get(credentials) or self.credentials[credentials]
+        if isinstance(credentials, Psk):
+            options = {**credentials.options(), **options}
+        else:
+            options = {"ca": self.fleet.ca, "host": "localhost", **options}
+        if isinstance(credentials, Credentials):
+            options = {"certificate": credentials.cert, "key": credentials.key, **options}
+        if name is None:
+            name = f"{credentials.id if credentials else 'nobody'}#{next(self.names)}"
+        return self.client.device(name, (server or self.server).port, **options)
+
+    def connected(self, credentials=None, server=None, **options):
+        """The same, after its handshake; with a JwtKey also after auth/jwt."""
+        device = self.device(credentials, server, **options)
+        device.handshake()
+        if isinstance(credentials, str):
+            credentials = self.keys.get(credentials)
+        if isinstance(credentials, JwtKey):
+            answer = device.post("auth/jwt", credentials.token(), format=0)
+            assert answer.code == "2.01", answer
+        return device
+
+    def in_force(self, server=None, timeout=5):
+        """Wait until what was committed in the registry up to now is in force in every worker: a new device
+        is accepted by each only then."""
+        server = server or self.server
+        self.canaries += 1
+        key = self.psk(f"canary-{self.canaries}")
+        workers = int(server.settings.get("coap.workers") or 1)
+        reached = set()
+
+        def accepted():
+            device = self.device(key, server)
+            try:
+                device.handshake(timeout_ms=2000)
+                reached.add(device.peer_cid[:1])
+                return len(reached) >= workers
+            except ClientError:
+                return False
+            finally:
+                device.close()
+                device.forget()
+
+        mqtt.eventually(accepted, timeout, "the acceptance of a new device by every worker")
+
+    def seqs(self, device):
+        """The numbers of its messages that are stored, as often as they are."""
+        rows = self.query("select seq from telemetry where device = %s order by seq", device)
+        return [seq for (seq,) in rows]
+
+    def wait_seqs(self, device, expected, timeout=15):
+        """Wait until exactly these are stored."""
+        deadline = time.monotonic() + timeout
+        while self.seqs(device) != sorted(expected) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert self.seqs(device) == sorted(expected)
+
+    def stored(self, server=None):
+        """Wait until everything acknowledged up to now is stored: the journal of a worker keeps the order."""
+        server = server or self.server
+        self.canaries += 1
+        id = f"canary-{self.canaries}"
+        key = self.psk(id)
+        self.in_force(server)
+        workers = int(server.settings.get("coap.workers") or 1)
+        reached = set()
+        for seq in range(64 * workers):
+            device = self.connected(key, server)
+            if device.peer_cid[:1] not in reached:
+                reached.add(device.peer_cid[:1])
+                assert device.telemetry(seq).code == "2.04"
+            device.close()
+            device.forget()
+            if len(reached) == workers:
+                break
+        self.wait_rows("select 1 from telemetry where device = %s", id, count=workers)
+
+    def close(self):
+        try:
+            if self._client is not None:
+                self._client.close()
+        finally:
+            super().close()
+
+
+def _fixture(kind, request, *arguments):
+    stack = kind(*arguments)
     try:
         yield stack
     finally:
@@ -193,3 +355,13 @@ def stack(request, postgres, database, authorities, tmp_path):
             if failed:
                 for broker in stack.brokers:
                     print(f"--- the end of {broker.log_file}\n{broker.log_tail()}")
+
+
+@pytest.fixture
+def stack(request, postgres, database, authorities, tmp_path):
+    yield from _fixture(Stack, request, postgres, database, authorities, tmp_path)
+
+
+@pytest.fixture
+def coap(request, postgres, database, authorities, tmp_path):
+    yield from _fixture(CoapStack, request, postgres, database, authorities, tmp_path)

@@ -5,13 +5,11 @@ of the plugin."""
 
 import os
 import pathlib
-import re
 import shutil
-import signal
 import socket
-import subprocess
 import time
 
+from .daemon import Daemon
 from .postgres import REPOSITORY, free_port
 
 PLUGIN = pathlib.Path(
@@ -26,12 +24,14 @@ def _mosquitto():
     return found
 
 
-class Broker:
+class Broker(Daemon):
     """
     fleet: a harness.pki.Fleet with a server `localhost`. settings: more lines of fieldgate.conf, as a dict.
     mosquitto: more lines of mosquitto.conf, before its listeners. plain: also listen without TLS on
     127.0.0.1, for tokens; websockets: the same in WebSockets. The ports stay the same over restarts.
     """
+
+    program = "mosquitto"
 
     def __init__(
         self,
@@ -47,15 +47,12 @@ class Broker:
         port=None,
         plain_port=None,
     ):
-        self.dir = pathlib.Path(dir)
-        self.dir.mkdir(parents=True, exist_ok=True)
+        super().__init__(dir)
         self.fleet = fleet
         self.port = port or free_port()
         self.plain_port = (plain_port or free_port()) if plain else None
         self.websockets_port = free_port() if websockets else None
-        self.log_file = self.dir / "mosquitto.log"
         self.state_dir = self.dir / "state"
-        self.process = None
         self.with_plugin = with_plugin
         self.settings = {
             "database.url": database_url,
@@ -66,13 +63,6 @@ class Broker:
         }
         self.mosquitto = list(mosquitto)
         self.configure()
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
     def configure(self, **settings):
         """Write both files, with these settings changed (`mqtt_max_keepalive_s=60`); None removes one."""
@@ -119,24 +109,11 @@ class Broker:
     def start(self, timeout=20, wait_registry=True):
         """Start it and wait until it answers and knows its devices, from the database or from the copy on
         disk; RuntimeError with the log's end when it does not."""
-        assert self.process is None, "the broker runs already"
         since = self.log_position()
-        with open(self.dir / "mosquitto.out", "ab") as out:
-            self.process = subprocess.Popen(
-                [_mosquitto(), "-c", self.dir / "mosquitto.conf"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        self._spawn([_mosquitto(), "-c", self.dir / "mosquitto.conf"])
         deadline = time.monotonic() + timeout
         while not self._answers():
-            if self.process.poll() is not None:
-                code = self.process.returncode
-                self.process = None
-                raise RuntimeError(f"mosquitto ended with {code}:\n{self.log_tail()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"mosquitto does not answer:\n{self.log_tail()}")
+            self._check_alive(deadline)
             time.sleep(0.02)
         # The port answers before the signal handlers are there.
         self.wait_log("mosquitto version .* running", since, timeout=timeout)
@@ -147,69 +124,3 @@ class Broker:
         with socket.socket() as s:
             s.settimeout(1)
             return s.connect_ex(("127.0.0.1", self.port)) == 0
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def stop(self, timeout=30):
-        """As an operator would; the exit code, None when it was not running."""
-        if self.process is None:
-            return None
-        process, self.process = self.process, None
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
-    def kill(self):
-        """SIGKILL."""
-        if self.process is not None:
-            process, self.process = self.process, None
-            process.kill()
-            process.wait()
-
-    def restart(self):
-        self.stop()
-        self.start()
-
-    def sighup(self):
-        self.process.send_signal(signal.SIGHUP)
-
-    # --- The log: of this broker and of the plugin, over all its starts. ---
-
-    def log(self):
-        return self.log_file.read_text(errors="replace").splitlines() if self.log_file.exists() else []
-
-    def log_tail(self, lines=60):
-        out = self.dir / "mosquitto.out"
-        text = out.read_text(errors="replace").splitlines() if out.exists() else []
-        return "\n".join((self.log() + text)[-lines:])
-
-    def log_position(self):
-        """For `since`: only what is written from now on."""
-        return len(self.log())
-
-    def log_lines(self, pattern, since=0):
-        expression = re.compile(pattern)
-        return [line for line in self.log()[since:] if expression.search(line)]
-
-    def wait_log(self, pattern, since=0, count=1, timeout=10):
-        """The lines that match, as soon as there are `count`."""
-        deadline = time.monotonic() + timeout
-        while True:
-            lines = self.log_lines(pattern, since)
-            if len(lines) >= count:
-                return lines
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"{len(lines)} of {count} lines match {pattern!r} after {timeout} s:\n{self.log_tail()}"
-                )
-            time.sleep(0.02)
