@@ -17,8 +17,9 @@
  *   twice.
  *
  * One thread. All times are microseconds of clock_monotonic_us(). Callbacks are called from
- * dtls_receive, dtls_tick and dtls_close; unless said otherwise they may call any function here on
- * any session, also end the session that they are called for.
+ * dtls_receive, dtls_tick and dtls_close, and when a call ends or sends; unless said otherwise they
+ * may call any function here on any session, also end the session that they are called for, but not
+ * dtls_receive, dtls_tick, dtls_reload or dtls_close.
  */
 #ifndef FG_DTLS_ENDPOINT_H
 #define FG_DTLS_ENDPOINT_H
@@ -40,7 +41,8 @@ struct dtls_session;
 struct dtls_callbacks {
 	void *arg;
 
-	/* A datagram is to be sent. The bytes are valid during the call only. */
+	/* A datagram is to be sent. The bytes are valid during the call only. Do not call back into
+	 * the endpoint. */
 	void (*send)(void *arg, const struct address *to, const uint8_t *data, size_t len);
 
 	/*

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A session from its first ClientHello with a valid cookie to the end of its handshake: who the
+ * peer is, retransmissions, and what is said of a failure.
+ *
+ * What can be said against outsiders who send in a client's name (RFC 6347 section 4.1.2.7): alerts
+ * in clear are not given to Mbed TLS, so they end nothing. Messages of epoch 0 are authentic only
+ * in hindsight: one that is forged well enough, from the client's address, at the right moment,
+ * ends the handshake (and no other session).
+ */
+#include <errno.h>
+#include <mbedtls/error.h>
+#include <mbedtls/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coap-server/dtls/internal.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+
+#define LOG_INTERVAL_US (10 * US_PER_S)
+#define LOG_BURST	10
+
+void dtls_handshake_free(struct handshake *h)
+{
+	if (!h)
+		return;
+	free(h->certificate);
+	explicit_bzero(h, sizeof(*h));
+	free(h);
+}
+
+/* --- Mbed TLS's timer: the next retransmission --- */
+
+void dtls_handshake_set_timer(void *p, uint32_t intermediate_ms, uint32_t final_ms)
+{
+	struct handshake *h = ((struct context *)p)->handshake;
+
+	(void)intermediate_ms;
+	if (!h)
+		return;
+	h->resend_us = final_ms ? clock_monotonic_us() + final_ms * US_PER_MS : INT64_MAX;
+}
+
+/* 2: expired. Only said when the time is asked for: Mbed TLS would otherwise send again instead of
+ * reading the record that it was called for. */
+int dtls_handshake_get_timer(void *p)
+{
+	struct handshake *h = ((struct context *)p)->handshake;
+
+	if (!h || h->resend_us == INT64_MAX)
+		return -1;
+	return h->resend_now ? 2 : 0;
+}
+
+/* --- Who is it? --- */
+
+/* A key that nobody has: the peer cannot tell an unknown identity from a wrong key (RFC 4279
+ * section 2), not by an alert and not by time. */
+static int refuse_psk(struct handshake *h, mbedtls_ssl_context *ssl, size_t key_len)
+{
+	uint8_t key[MBEDTLS_PSK_MAX_LEN];
+
+	h->psk_refused = true;
+	random_bytes(key, sizeof(key));
+	return mbedtls_ssl_set_hs_psk(ssl, key, key_len < sizeof(key) ? key_len : sizeof(key));
+}
+
+int dtls_handshake_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char *identity,
+		       size_t len)
+{
+	struct context *c = mbedtls_ssl_get_user_data_p(ssl);
+	struct dtls_endpoint *e = arg;
+	struct handshake *h = c->handshake;
+	uint8_t key[DTLS_PSK_MAX];
+	size_t key_len = 0;
+	uint64_t suppressed;
+	char note[RATE_LIMIT_NOTE_MAX];
+	int ret;
+
+	memset(&h->who, 0, sizeof(h->who));
+	if (e->callbacks.psk(e->callbacks.arg, &c->session->address, identity, len, &h->who, key,
+			     &key_len) != 0) {
+		h->failure = "the pre-shared key's identity was refused";
+		ret = refuse_psk(h, ssl, 16);
+	} else if (key_len > MBEDTLS_PSK_MAX_LEN) {
+		if (rate_limit_pass(&e->log.psk, LOG_INTERVAL_US, &suppressed))
+			log_error("dtls_psk_too_long", h->who.id,
+				  "its pre-shared key has %zu bytes, and this build takes at most "
+				  "%d; register a shorter one%s",
+				  key_len, MBEDTLS_PSK_MAX_LEN, rate_limit_note(note, suppressed));
+		h->failure = "the pre-shared key is too long for this build";
+		ret = refuse_psk(h, ssl, MBEDTLS_PSK_MAX_LEN);
+	} else {
+		ret = mbedtls_ssl_set_hs_psk(ssl, key, key_len);
+	}
+	explicit_bzero(key, sizeof(key));
+	return ret;
+}
+
+/* Only P-256 has code here (coap-server/crypto/p256.c): another curve would end the handshake with
+ * an error that explains nothing. */
+static bool is_p256(const mbedtls_x509_crt *crt)
+{
+	mbedtls_pk_context *pk = (mbedtls_pk_context *)&crt->pk;
+
+	return mbedtls_pk_get_type(pk) == MBEDTLS_PK_ECKEY &&
+	       mbedtls_ecp_keypair_get_group_id(mbedtls_pk_ec(*pk)) == MBEDTLS_ECP_DP_SECP256R1;
+}
+
+/* From the root down; depth 0 is the peer's own. Nothing is refused here: see check_certificate. */
+int dtls_handshake_verify(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+	struct handshake *h = ((struct context *)p)->handshake;
+
+	(void)flags;
+	if (!is_p256(crt))
+		h->failure = depth == 0
+				     ? "the client's certificate has a key that is not P-256"
+				     : "the client's certificate was issued by a key that is not "
+				       "P-256";
+	if (depth != 0)
+		return 0;
+	h->certificate_seen = true;
+	free(h->certificate);
+	h->certificate = malloc(crt->raw.len);
+	if (!h->certificate)
+		return MBEDTLS_ERR_X509_ALLOC_FAILED;
+	memcpy(h->certificate, crt->raw.p, crt->raw.len);
+	h->certificate_len = crt->raw.len;
+	return 0;
+}
+
+static uint8_t alert_for(uint32_t flags)
+{
+	if (flags & MBEDTLS_X509_BADCERT_REVOKED)
+		return MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED;
+	if (flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE))
+		return MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED;
+	if (flags & (MBEDTLS_X509_BADCERT_BAD_KEY | MBEDTLS_X509_BADCERT_BAD_PK |
+		     MBEDTLS_X509_BADCERT_KEY_USAGE | MBEDTLS_X509_BADCERT_EXT_KEY_USAGE))
+		return MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT;
+	return MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA;
+}
+
+static void log_bad_certificate(struct dtls_session *s, uint32_t flags)
+{
+	struct dtls_endpoint *e = s->endpoint;
+	char why[256], from[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX];
+	uint64_t suppressed;
+	int len;
+
+	if (!rate_limit_pass_burst(&e->log.certificate, LOG_INTERVAL_US, LOG_BURST, &suppressed))
+		return;
+	len = mbedtls_x509_crt_verify_info(why, sizeof(why), "", flags);
+	for (int i = 0; i < len; i++)
+		if (why[i] == '\n')
+			why[i] = i + 1 < len ? ';' : '\0';
+	log_warn("dtls_certificate_refused", NULL, "%s: %s%s", address_text(&s->address, from),
+		 len > 0 ? why : "it does not verify", rate_limit_note(note, suppressed));
+}
+
+/*
+ * The configuration says that a client's certificate is optional, so Mbed TLS goes on whatever
+ * became of its verification. One that was shown must be good; its owner is asked for only when its
+ * key has signed this handshake.
+ */
+static int check_certificate(struct context *c)
+{
+	struct dtls_endpoint *e = c->endpoint;
+	struct handshake *h = c->handshake;
+	uint32_t flags;
+	int ret;
+
+	if (!h->certificate)
+		return 0;
+	flags = mbedtls_ssl_get_verify_result(&c->ssl);
+	if (flags != 0) {
+		log_bad_certificate(c->session, flags);
+		if (!h->failure)
+			h->failure = "the client's certificate does not verify";
+		mbedtls_ssl_send_alert_message(&c->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+					       alert_for(flags));
+		return MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+	}
+	if (c->ssl.MBEDTLS_PRIVATE(state) <= MBEDTLS_SSL_CERTIFICATE_VERIFY)
+		return 0;
+	ret = e->callbacks.certificate(e->callbacks.arg, &c->session->address, h->certificate,
+				       h->certificate_len, &h->who);
+	free(h->certificate);
+	h->certificate = NULL;
+	if (ret == 0)
+		return 0;
+	h->failure = "the client's certificate was refused";
+	mbedtls_ssl_send_alert_message(&c->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+				       MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED);
+	return MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+}
+
+void dtls_handshake_export(void *p, mbedtls_ssl_key_export_type type, const unsigned char *secret,
+			   size_t len, const unsigned char client_random[32],
+			   const unsigned char server_random[32], mbedtls_tls_prf_types prf)
+{
+	struct handshake *h = ((struct context *)p)->handshake;
+
+	(void)client_random;
+	(void)server_random;
+	(void)prf;
+	/* It is also called when a parked session is loaded. */
+	if (!h || type != MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET || len != sizeof(h->secret))
+		return;
+	memcpy(h->secret, secret, len);
+	h->has_secret = true;
+}
+
+/* --- The end --- */
+
+static const char *reason_of(int ret, char text[96])
+{
+	switch (ret) {
+	case MBEDTLS_ERR_SSL_INVALID_MAC:
+		return "its last message is not authentic: another pre-shared key than ours, or "
+		       "forged";
+	case MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE:
+		return "no cipher suite, curve or signature algorithm in common (coap.suites)";
+	case MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION:
+		return "it does not speak DTLS 1.2";
+	case MBEDTLS_ERR_ECP_FEATURE_UNAVAILABLE:
+		return "it uses an elliptic curve other than P-256";
+	case MBEDTLS_ERR_SSL_TIMEOUT:
+		return "no answer";
+	default:
+		mbedtls_strerror(ret, text, 96);
+		return text;
+	}
+}
+
+static void fail(struct dtls_session *s, int ret)
+{
+	struct dtls_endpoint *e = s->endpoint;
+	const struct handshake *h = s->context->handshake;
+	char from[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX], text[96];
+	uint64_t suppressed;
+
+	e->stats.handshakes_failed++;
+	if (rate_limit_pass_burst(&e->log.failed, LOG_INTERVAL_US, LOG_BURST, &suppressed))
+		log_info("dtls_handshake_failed", h->who.id[0] ? h->who.id : NULL, "%s: %s%s",
+			 address_text(&s->address, from),
+			 h->failure ? h->failure : reason_of(ret, text),
+			 rate_limit_note(note, suppressed));
+	dtls_session_end(s, false, "the handshake failed");
+}
+
+/* Whoever was found by this address before is not the one who answers there now. A session with
+ * CID stays reachable by that. */
+static void take_address(struct dtls_session *s)
+{
+	struct dtls_session *old =
+		dtls_session_by_address(s->endpoint, &s->address, SESSION_ESTABLISHED);
+
+	if (old && old->has_cid)
+		dtls_session_leave_address(old);
+	else if (old)
+		dtls_session_end(old, false, "replaced by a new handshake from its address");
+}
+
+static void complete(struct dtls_session *s)
+{
+	struct dtls_endpoint *e = s->endpoint;
+	struct context *c = s->context;
+	struct handshake *h = c->handshake;
+	int cid = MBEDTLS_SSL_CID_DISABLED;
+
+	take_address(s);
+	mbedtls_ssl_get_peer_cid(&c->ssl, &cid, NULL, NULL);
+	s->has_cid = cid == MBEDTLS_SSL_CID_ENABLED;
+	s->identity = h->who;
+	s->state = SESSION_ESTABLISHED;
+	s->id = e->next_id++;
+	s->opened_us = s->last_us = clock_monotonic_us();
+	e->stats.handshakes_done++;
+	e->stats.resumed += h->resumed;
+	e->stats.handshaking--;
+	e->stats.sessions++;
+	e->stats.live++;
+	if (h->has_secret)
+		keylog_secret(e->keylog, s, h->random, h->secret);
+	dtls_handshake_free(h);
+	c->handshake = NULL;
+	mbedtls_ssl_set_mtu(&c->ssl, 0);
+	dtls_context_move(c, &e->silent);
+	dtls_session_set_timer(s);
+	if (e->callbacks.opened)
+		e->callbacks.opened(e->callbacks.arg, s);
+	dtls_contexts_trim(e);
+}
+
+/* Mbed TLS takes what it was given, as far as that goes. */
+static int run(struct context *c)
+{
+	int ret = 0;
+
+	while (ret == 0 && !mbedtls_ssl_is_handshake_over(&c->ssl)) {
+		ret = mbedtls_ssl_handshake_step(&c->ssl);
+		if (ret == 0)
+			ret = check_certificate(c);
+	}
+	if (ret == 0 && c->handshake->psk_refused)
+		return MBEDTLS_ERR_SSL_INVALID_MAC; /* one in 2^128 */
+	return ret;
+}
+
+static void step(struct dtls_session *s)
+{
+	struct dtls_endpoint *e = s->endpoint;
+	struct context *c = s->context;
+	struct handshake *h = c->handshake;
+	int ret;
+
+	e->shaking = s;
+	ret = run(c);
+	e->shaking = NULL;
+	c->in = NULL;
+	if (ret == 0)
+		complete(s);
+	else if (ret != MBEDTLS_ERR_SSL_WANT_READ && ret != MBEDTLS_ERR_SSL_WANT_WRITE)
+		fail(s, ret);
+	else
+		timers_set(&e->timers, s,
+			   h->resend_us < h->deadline_us ? h->resend_us : h->deadline_us);
+}
+
+void dtls_handshake_record(struct dtls_session *s, const struct record *r)
+{
+	s->context->in = r->bytes;
+	s->context->in_len = r->len;
+	step(s);
+}
+
+void dtls_handshake_timer(struct dtls_session *s, int64_t now_us)
+{
+	struct handshake *h = s->context->handshake;
+
+	if (now_us >= h->deadline_us) {
+		fail(s, MBEDTLS_ERR_SSL_TIMEOUT);
+		return;
+	}
+	h->resend_now = true;
+	step(s);
+	if (s->state == SESSION_HANDSHAKE)
+		h->resend_now = false;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/coap/world_pki.h"
+
+static char dir[64];
+static pid_t owner;
+
+static const char *const files[] = {
+	"ca.pem",     "ca.key",	    "server.pem",  "server.key",   "device.pem",
+	"device.key", "other.pem",  "other.key",   "stranger.pem", "stranger.key",
+	"p384.pem",   "p384.key",   "chain.pem",   "inter384.pem", "inter384.key",
+	"via384.pem", "via384.key", "expired.pem", "expired.key",
+};
+
+#define FILE_COUNT (sizeof(files) / sizeof(files[0]))
+
+struct named {
+	EVP_PKEY *key;
+	X509 *crt;
+};
+
+static void path_of(char path[96], const char *name)
+{
+	snprintf(path, 96, "%s/%s", dir, name);
+}
+
+static FILE *create(const char *name, const char *ending)
+{
+	char path[96], file[32];
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s.%s", name, ending);
+	path_of(path, file);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	return f;
+}
+
+static void extend(X509 *crt, int nid, const char *value)
+{
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+
+	assert_non_null(e);
+	assert_int_equal(X509_add_ext(crt, e, -1), 1);
+	X509_EXTENSION_free(e);
+}
+
+/* issuer NULL: it signs itself. days: from now; below 0: it is over. */
+static struct named make(const char *name, const char *cn, const char *curve, bool ca,
+			 const struct named *issuer, long days)
+{
+	static long serial;
+	struct named n = {.key = EVP_EC_gen(curve), .crt = X509_new()};
+	X509_NAME *subject;
+	FILE *f;
+
+	assert_non_null(n.key);
+	assert_non_null(n.crt);
+	X509_set_version(n.crt, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(n.crt), ++serial);
+	X509_gmtime_adj(X509_getm_notBefore(n.crt), -86400 * 10);
+	X509_gmtime_adj(X509_getm_notAfter(n.crt), 86400 * days);
+	subject = X509_get_subject_name(n.crt);
+	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1,
+				   0);
+	X509_set_issuer_name(n.crt, issuer ? X509_get_subject_name(issuer->crt) : subject);
+	X509_set_pubkey(n.crt, n.key);
+	extend(n.crt, NID_basic_constraints, ca ? "critical,CA:TRUE" : "CA:FALSE");
+	assert_true(X509_sign(n.crt, issuer ? issuer->key : n.key, EVP_sha256()) > 0);
+
+	f = create(name, "pem");
+	assert_int_equal(PEM_write_X509(f, n.crt), 1);
+	fclose(f);
+	f = create(name, "key");
+	assert_int_equal(PEM_write_PrivateKey(f, n.key, NULL, NULL, 0, NULL, NULL), 1);
+	fclose(f);
+	return n;
+}
+
+static void drop(struct named n)
+{
+	EVP_PKEY_free(n.key);
+	X509_free(n.crt);
+}
+
+/* The certificate of an intermediate behind that of who it issued. */
+static void append(const char *name, const struct named *issuer)
+{
+	char path[96], file[32];
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s.pem", name);
+	path_of(path, file);
+	f = fopen(path, "a");
+	assert_non_null(f);
+	assert_int_equal(PEM_write_X509(f, issuer->crt), 1);
+	fclose(f);
+}
+
+static void clean(void)
+{
+	char path[96];
+
+	if (owner != getpid())
+		return;
+	for (size_t i = 0; i < FILE_COUNT; i++) {
+		path_of(path, files[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+}
+
+static void make_all(void)
+{
+	struct named ca, foreign, inter;
+
+	snprintf(dir, sizeof(dir), "/tmp/fg-world-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	owner = getpid();
+	atexit(clean);
+	ca = make("ca", "Test CA", "P-256", true, NULL, 100);
+	drop(make("server", "server.test", "P-256", false, &ca, 100));
+	drop(make("other", "server.test", "P-256", false, &ca, 100));
+	drop(make("device", "device-crt", "P-256", false, &ca, 100));
+	drop(make("p384", "device-crt", "P-384", false, &ca, 100));
+	drop(make("expired", "device-crt", "P-256", false, &ca, -1));
+	inter = make("inter384", "Test intermediate", "P-384", true, &ca, 100);
+	drop(make("via384", "device-crt", "P-256", false, &inter, 100));
+	append("via384", &inter);
+	foreign = make("chain", "Foreign CA", "P-256", true, NULL, 100);
+	drop(make("stranger", "device-crt", "P-256", false, &foreign, 100));
+	drop(foreign);
+	drop(inter);
+	drop(ca);
+}
+
+const char *world_pki_file(const char *name)
+{
+	static char path[FILE_COUNT][96];
+
+	if (!dir[0])
+		make_all();
+	for (size_t i = 0; i < FILE_COUNT; i++)
+		if (strcmp(files[i], name) == 0) {
+			path_of(path[i], name);
+			return path[i];
+		}
+	fail_msg("no such file: %s", name);
+	return NULL;
+}
