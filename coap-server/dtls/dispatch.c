@@ -121,7 +121,7 @@ void dtls_dispatch(struct dtls_endpoint *e, const struct address *from, const ui
 
 	e->stats.datagrams++;
 	for (unsigned i = 0; i < RECORDS_MAX && len > 0; i++) {
-		if (record_parse(&r, data, len) != 0) {
+		if (dtls_record_parse(&r, data, len) != 0) {
 			e->stats.dropped++;
 			return;
 		}

@@ -125,7 +125,7 @@ static int test_blob(struct test_peer *server, struct test_peer *client)
 	bool good = false;
 
 	if (!test_message(client, &client->ssl, &server->ssl) ||
-	    record_parse(&r, client->last, TEST_BUFFER) != 0 ||
+	    dtls_record_parse(&r, client->last, TEST_BUFFER) != 0 ||
 	    mbedtls_ssl_context_save(&server->ssl, blob, sizeof(blob), &len) != 0 ||
 	    blob_counters(blob, len, &c) != 0)
 		return -1;
@@ -145,7 +145,7 @@ static int test_blob(struct test_peer *server, struct test_peer *client)
 	/* The next records from here have the number that the blob said, those from there are too
 	 * old by what it says of the window. */
 	good = test_message(server, &woken, &client->ssl) &&
-	       record_parse(&r, server->last, TEST_BUFFER) == 0 && r.number == c.out &&
+	       dtls_record_parse(&r, server->last, TEST_BUFFER) == 0 && r.number == c.out &&
 	       !test_message(client, &client->ssl, &woken);
 	memcpy(server->in, again, again_len);
 	server->in_len = again_len;

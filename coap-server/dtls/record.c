@@ -39,7 +39,7 @@ static void put_16(uint8_t *p, size_t n)
 	p[1] = (uint8_t)n;
 }
 
-int record_parse(struct record *out, const uint8_t *data, size_t len)
+int dtls_record_parse(struct record *out, const uint8_t *data, size_t len)
 {
 	size_t header = RECORD_HEADER_LEN;
 

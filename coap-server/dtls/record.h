@@ -39,7 +39,7 @@ struct record {
 };
 
 /* The record at the beginning of a datagram's rest. 0; -EBADMSG: there is none that is whole. */
-int record_parse(struct record *out, const uint8_t *data, size_t len);
+int dtls_record_parse(struct record *out, const uint8_t *data, size_t len);
 
 /* Is it the clear beginning of a handshake message of this client's hello? */
 bool record_is_hello(const struct record *r);
