@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Callbacks of the DTLS endpoint: who proves himself in this handshake? The answer to a peer that
+ * is refused is the same whatever the reason; the reason is in the log, at most now and then.
+ */
+#include "coap-server/worker/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coap-server/auth/psk.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/registry/certificate.h"
+
+#define REFUSAL_INTERVAL_US (10 * US_PER_S)
+
+static void refuse(struct worker *w, const struct address *from, const char *device,
+		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+static void refuse(struct worker *w, const struct address *from, const char *device,
+		   const char *fmt, ...)
+{
+	char address[ADDRESS_TEXT_MAX], source[32], why[640], note[RATE_LIMIT_NOTE_MAX];
+	uint64_t suppressed;
+	va_list ap;
+
+	snprintf(source, sizeof(source), "%016llx", (unsigned long long)address_source(from));
+	if (!rate_limit_pass(refusal_limit(&w->refused_handshakes, device ? device : source),
+			     REFUSAL_INTERVAL_US, &suppressed))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	log_warn("handshake_refused", device, "from %s: %s%s", address_text(from, address), why,
+		 rate_limit_note(note, suppressed));
+}
+
+static bool ready(struct worker *w, const struct address *from)
+{
+	if (registry_ready(w->registry))
+		return true;
+	refuse(w, from, NULL, "the registry is not loaded yet; is the database reachable?");
+	return false;
+}
+
+/* Take over what identify found, or refuse. */
+static int accept_identity(struct worker *w, const struct address *from,
+			   const struct identity *found, struct dtls_identity *who)
+{
+	const char *id = found->principal ? found->principal->id : NULL;
+
+	if (found->refusal != REFUSAL_NONE) {
+		refuse(w, from, id, "%s", found->why);
+		return -1;
+	}
+	memset(who, 0, sizeof(*who));
+	memcpy(who->id, id, strlen(id) + 1);
+	who->kind = (uint8_t)found->credential->kind;
+	memcpy(who->fingerprint, found->credential->fingerprint, FINGERPRINT_LEN);
+	return 0;
+}
+
+int handshake_psk(void *arg, const struct address *from, const uint8_t *identity, size_t len,
+		  struct dtls_identity *who, uint8_t key[DTLS_PSK_MAX], size_t *key_len)
+{
+	struct worker *w = arg;
+	struct identity found;
+
+	if (!ready(w, from))
+		return -1;
+	psk_find(&found, w->snapshot, w->keys, identity, len, key, key_len);
+	return accept_identity(w, from, &found, who);
+}
+
+int handshake_certificate(void *arg, const struct address *from, const uint8_t *der, size_t len,
+			  struct dtls_identity *who)
+{
+	struct worker *w = arg;
+	struct certificate cert;
+	struct identity found;
+	char err[256];
+
+	if (!ready(w, from))
+		return -1;
+	if (certificate_read(&cert, der, len, err, sizeof(err)) != 0) {
+		refuse(w, from, NULL, "its certificate is of no use: %s", err);
+		return -1;
+	}
+	identify_certificate(&found, w->snapshot, &cert);
+	return accept_identity(w, from, &found, who);
+}
+
+bool handshake_resumed(void *arg, const struct dtls_identity *who)
+{
+	struct worker *w = arg;
+	struct identity now;
+
+	if (!registry_ready(w->registry))
+		return false;
+	identify_again(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
+		       who->fingerprint);
+	if (now.refusal != REFUSAL_NONE)
+		log_debug("resumption_refused", who->id, "%s", now.why);
+	return now.refusal == REFUSAL_NONE;
+}
