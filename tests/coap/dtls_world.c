@@ -41,7 +41,7 @@ static void check_numbers(struct world_client *c, const uint8_t *data, size_t le
 {
 	struct record r;
 
-	for (; len > 0 && record_parse(&r, data, len) == 0; data += r.len, len -= r.len) {
+	for (; len > 0 && dtls_record_parse(&r, data, len) == 0; data += r.len, len -= r.len) {
 		if (r.epoch == 0)
 			continue;
 		for (size_t i = 0; i < c->number_count; i++)
