@@ -183,5 +183,5 @@ bool seen_token(const struct coap_seen *seen, const char *token)
 bool seen_text(const struct coap_seen *seen, const char *payload)
 {
 	return seen->payload_len == strlen(payload) &&
-	       memcmp(seen->payload, payload, seen->payload_len) == 0;
+	       (seen->payload_len == 0 || memcmp(seen->payload, payload, seen->payload_len) == 0);
 }

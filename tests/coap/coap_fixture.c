@@ -49,7 +49,7 @@ static bool admit(void *arg, void *session, unsigned method, const char *path,
 static int keep_sent(void *arg, void *session, const uint8_t *data, size_t len)
 {
 	struct session *s = session;
-	struct sent *m = &s->sent[s->sent_count++ % FIXTURE_SENT_MAX];
+	struct sent *m = &s->sent[s->sent_count++ % s->sent_max];
 
 	(void)arg;
 	assert_true(len <= sizeof(m->data));
@@ -150,17 +150,27 @@ void fixture_free(struct fixture *f)
 	fixture_defaults();
 }
 
-struct session *session_new(struct fixture *f, uint64_t id)
+static struct session *session_of(struct fixture *f, uint64_t id, size_t sent_max)
 {
-	struct session *s = malloc(sizeof(*s));
+	struct session *s = calloc(1, sizeof(*s));
 
 	assert_non_null(s);
-	memset(s, 0, offsetof(struct session, sent));
-	s->sent_count = s->taken = 0;
-	s->unreachable = false;
+	s->sent = malloc(sent_max * sizeof(*s->sent));
+	assert_non_null(s->sent);
+	s->sent_max = sent_max;
 	s->f = f;
 	s->id = id;
 	return s;
+}
+
+struct session *session_new(struct fixture *f, uint64_t id)
+{
+	return session_of(f, id, FIXTURE_SENT_MAX);
+}
+
+struct session *session_new_small(struct fixture *f, uint64_t id)
+{
+	return session_of(f, id, 4);
 }
 
 void session_end(struct session *s)
@@ -169,6 +179,7 @@ void session_end(struct session *s)
 		return;
 	coap_server_forget(s->f->server, &s->peer);
 	assert_null(s->peer);
+	free(s->sent);
 	free(s);
 }
 
@@ -203,8 +214,8 @@ const struct sent *take(struct session *s)
 {
 	if (s->taken == s->sent_count)
 		return NULL;
-	assert_true(s->sent_count - s->taken <= FIXTURE_SENT_MAX);
-	return &s->sent[s->taken++ % FIXTURE_SENT_MAX];
+	assert_true(s->sent_count - s->taken <= s->sent_max);
+	return &s->sent[s->taken++ % s->sent_max];
 }
 
 struct coap_seen expect(struct session *s)

@@ -12,7 +12,7 @@
 #include "coap-server/coap/server.h"
 #include "tests/coap/coap_bytes.h"
 
-#define FIXTURE_SENT_MAX 512
+#define FIXTURE_SENT_MAX 512 /* messages of a session that are kept; of a small one 4 */
 
 struct sent {
 	uint8_t data[2048];
@@ -23,8 +23,9 @@ struct session {
 	struct fixture *f;
 	struct coap_peer *peer;
 	uint64_t id;
-	struct sent sent[FIXTURE_SENT_MAX]; /* a ring */
-	size_t sent_count;		    /* in all */
+	struct sent *sent; /* a ring */
+	size_t sent_max;
+	size_t sent_count; /* in all */
 	size_t taken;
 	bool unreachable; /* `send` fails */
 };
@@ -59,6 +60,7 @@ struct fixture *fixture_new(void);
 void fixture_free(struct fixture *f);
 
 struct session *session_new(struct fixture *f, uint64_t id);
+struct session *session_new_small(struct fixture *f, uint64_t id);
 void session_end(struct session *s); /* and free */
 
 void fixture_pass(int64_t us); /* the clock goes on */
