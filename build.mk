@@ -133,11 +133,12 @@ $(COAP_LIB): $(COAP_LIB_OBJ)
 $(COAP_SERVER): $(B)/mbedtls/coap-server/main.o $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(DEPS_LIBS) $(COAP_LIBS)
 
-# Each tests/coap/test_x.c is a cmocka program on top of that archive; the other files there are linked to each.
+# Each tests/coap/test_x.c is a cmocka program on top of that archive; the other files there, and the helpers of
+# tests/unit, are linked to each.
 COAP_TEST_SRC := $(wildcard tests/coap/test_*.c)
 COAP_TEST_HELPERS := $(patsubst %.c,$(B)/mbedtls/%.o,$(filter-out $(COAP_TEST_SRC),$(wildcard tests/coap/*.c)))
 COAP_TESTS := $(COAP_TEST_SRC:%.c=$(B)/mbedtls/%)
-$(COAP_TESTS): %: %.o $(COAP_TEST_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
+$(COAP_TESTS): %: %.o $(COAP_TEST_HELPERS) $(UNIT_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(COAP_LIB) $(LIB) $(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
 		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
 

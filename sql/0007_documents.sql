@@ -183,24 +183,32 @@ create trigger device_value_version before insert or update on device_value
 create function device_state_notify() returns trigger
 	language plpgsql security definer set search_path = fieldgate, pg_temp
 as $$
+declare
+	v_before jsonb := '{}'; -- deltas
+	v_after jsonb := '{}';
 begin
 	if tg_op = 'TRUNCATE' then
 		notify fieldgate_document;
 		return null;
 	end if;
+	if tg_op <> 'INSERT' then
+		v_before := delta(old.desired, old.reported);
+	end if;
+	if tg_op <> 'DELETE' then
+		v_after := delta(new.desired, new.reported);
+	end if;
 	if tg_op = 'UPDATE' and new.device = old.device then
-		if new.desired_version = old.desired_version and new.reported_version = old.reported_version then
-			return null;
+		if new.desired_version <> old.desired_version or new.reported_version <> old.reported_version then
+			perform pg_notify('fieldgate_document',
+				new.device || case when v_before = v_after then '/' else '' end);
 		end if;
-		perform pg_notify('fieldgate_document', new.device || case
-			when delta(new.desired, new.reported) = delta(old.desired, old.reported) then '/' else '' end);
 		return null;
 	end if;
 	if tg_op <> 'INSERT' then
-		perform pg_notify('fieldgate_document', old.device);
+		perform pg_notify('fieldgate_document', old.device || case when v_before = '{}' then '/' else '' end);
 	end if;
 	if tg_op <> 'DELETE' then
-		perform pg_notify('fieldgate_document', new.device);
+		perform pg_notify('fieldgate_document', new.device || case when v_after = '{}' then '/' else '' end);
 	end if;
 	return null;
 end

@@ -7,7 +7,7 @@
 #define POST   FG_COAP_METHOD(FG_COAP_POST)
 #define PUT    FG_COAP_METHOD(FG_COAP_PUT)
 #define DELETE FG_COAP_METHOD(FG_COAP_DELETE)
-#define PATCH  FG_COAP_METHOD(FG_COAP_PATCH)
+#define PATCH  (FG_COAP_METHOD(FG_COAP_PATCH) | FG_COAP_METHOD(FG_COAP_IPATCH)) /* RFC 8132 */
 
 /* clang-format off */
 const struct coap_route resource_routes[] = {

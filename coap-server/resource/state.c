@@ -181,4 +181,6 @@ void state_answered(struct resources *r, const struct document_answer *a,
 		}
 	}
 	document_etag(reply, a);
+	if (reply->payload_len == 0)
+		reply->format = FG_COAP_FORMAT_NONE;
 }

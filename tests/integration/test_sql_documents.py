@@ -509,6 +509,11 @@ def test_what_is_no_change_is_not_notified(db):
 
 def test_a_report_that_leaves_the_delta_alone_says_so(db):
     """A device that observes its delta is not woken for what it has just reported itself."""
+    with listening(db) as heard:
+        change(db, {"the first": "report"}, device="y")
+        assert heard() == ["y/"]
+        db.query("delete from device_state")
+        assert heard() == ["y/"]
     change(db, {"a": 1}, desired=True)
     with listening(db) as heard:
         change(db, {"temperature": 20})
@@ -532,9 +537,12 @@ def test_both_names_of_a_device_that_is_renamed_are_notified(db):
     put(db, "v", b"1")
     with listening(db) as heard:
         db.query("update principal set id = 'z' where id = 'x'")
-        assert heard() == ["x", "x/v", "z", "z/v"]
-        db.query("delete from device where id = 'z'")
-        assert heard() == ["z", "z/v"]
+        assert heard() == ["x/", "x/v", "z/", "z/v"]
+        db.query("select desire('z', '{\"a\": 2}')")
+        db.query("update principal set id = 'x' where id = 'z'")
+        assert heard() == ["x", "x/v", "z", "z", "z/v"]
+        db.query("delete from device where id = 'x'")
+        assert heard() == ["x", "x/v"]
 
 
 def test_the_longest_names_are_notified(db):

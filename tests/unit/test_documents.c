@@ -29,6 +29,7 @@
 #define ANSWERS_MAX 10000
 #define CHANGES_MAX 6000
 #define MANY	    10000
+#define UNDER_WAY   200 /* more than are sent before the first answer */
 
 struct heard {
 	uintptr_t cookie;
@@ -633,13 +634,13 @@ static void test_requests_under_way_are_unavailable_when_the_database_dies(void 
 {
 	(void)state;
 	pg_cluster_pause(&cluster);
-	for (uintptr_t i = 0; i < 16; i++)
+	for (uintptr_t i = 0; i < UNDER_WAY; i++)
 		assert_int_equal(try_ask(DOCUMENT_VALUE_GET, NULL, i), 0);
 	usleep(20 * 1000);
 	assert_int_equal(answer_count, 0);
 	pg_cluster_kill(&cluster);
-	wait_answers(16);
-	for (uintptr_t i = 0; i < 16; i++) {
+	wait_answers(UNDER_WAY);
+	for (uintptr_t i = 0; i < UNDER_WAY; i++) {
 		assert_int_equal(answers[i].cookie, i);
 		assert_int_equal(answers[i].outcome, DOCUMENT_UNAVAILABLE);
 	}
@@ -831,7 +832,8 @@ int main(void)
 		cmocka_unit_test(test_bad_url_is_refused),
 		cmocka_unit_test(test_database_that_is_not_there_yet),
 		cmocka_unit_test_setup_teardown(
-			test_requests_under_way_are_unavailable_when_the_database_dies, begin, end),
+			test_requests_under_way_are_unavailable_when_the_database_dies,
+			begin_with_long_queue, end),
 		cmocka_unit_test_setup_teardown(test_stopped_database_is_found_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_silent_database_is_given_up, begin_impatient,
 						end),
