@@ -72,7 +72,7 @@ static enum coap_done delay(struct resources *r, const struct dtls_session *s,
 	return resource_reply(reply, FG_COAP_CODE(5, 3), "not ready yet: try again");
 }
 
-/* 0, or -EALREADY. */
+/* 0, or -EALREADY: it is somebody's. */
 static int bind_session(struct resources *r, struct dtls_session *s, const struct identity *who)
 {
 	struct dtls_identity identity = {.kind = (uint8_t)who->credential->kind};
@@ -90,7 +90,7 @@ static void check_session(struct resources *r, struct dtls_session *s, struct id
 {
 	const struct dtls_identity *now = dtls_session_identity(s);
 
-	if (!dtls_identity_proven(now) && bind_session(r, s, who) == 0)
+	if (bind_session(r, s, who) == 0)
 		return;
 	if (strcmp(now->id, who->principal->id) != 0)
 		identify_refuse(who, who->principal, REFUSAL_NAME,

@@ -14,8 +14,6 @@
 
 #include <cmocka.h>
 
-#include <openssl/ec.h>
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -24,10 +22,10 @@
 
 #include "coap-server/auth/base64url.h"
 #include "coap-server/auth/jwt.h"
+#include "tests/coap/jwt_text.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof(*(a)))
 #define NOW	    INT64_C(1700000000)
-#define TEXT_MAX    4096
 
 /* --- The fleet --- */
 
@@ -70,12 +68,7 @@ static EVP_PKEY *make_key(enum key which)
 
 static size_t spki(enum key which, uint8_t **der)
 {
-	int len;
-
-	*der = NULL;
-	len = i2d_PUBKEY(keys[which], der);
-	assert_true(len > 0);
-	return (size_t)len;
+	return jwt_public_key(keys[which], der);
 }
 
 static void add_row(struct snapshot_builder *b, const char *id, const uint8_t *fingerprint,
@@ -161,87 +154,38 @@ static int drop_fleet(void **state)
 
 /* --- Making tokens --- */
 
-struct text {
-	char at[TEXT_MAX];
-	size_t len;
-};
-
-static void append(struct text *t, const void *bytes, size_t len)
-{
-	assert_true(t->len + len < TEXT_MAX);
-	memcpy(t->at + t->len, bytes, len);
-	t->len += len;
-	t->at[t->len] = '\0';
-}
-
-static void append_encoded(struct text *t, const void *bytes, size_t len)
-{
-	char *encoded = t->at + t->len;
-
-	assert_true(t->len + 4 * len / 3 + 4 < TEXT_MAX);
-	EVP_EncodeBlock((unsigned char *)encoded, bytes, (int)len);
-	encoded[strcspn(encoded, "=")] = '\0';
-	for (char *p = encoded; *p; p++)
-		*p = *p == '+' ? '-' : *p == '/' ? '_' : *p;
-	t->len = strlen(t->at);
-}
-
-static ECDSA_SIG *sign(EVP_PKEY *key, const char *text, size_t len)
-{
-	EVP_MD_CTX *c = EVP_MD_CTX_new();
-	uint8_t der[256];
-	const uint8_t *p = der;
-	size_t der_len = sizeof(der);
-	ECDSA_SIG *s;
-
-	assert_true(EVP_DigestSignInit(c, NULL, EVP_sha256(), NULL, key));
-	assert_true(EVP_DigestSign(c, der, &der_len, (const uint8_t *)text, len));
-	EVP_MD_CTX_free(c);
-	s = d2i_ECDSA_SIG(NULL, &p, (long)der_len);
-	assert_non_null(s);
-	return s;
-}
-
-static void append_raw(struct text *t, const BIGNUM *r, const BIGNUM *s, int len)
-{
-	uint8_t raw[2 * 66];
-
-	assert_int_equal(BN_bn2binpad(r, raw, len), len);
-	assert_int_equal(BN_bn2binpad(s, raw + len, len), len);
-	append_encoded(t, raw, (size_t)len * 2);
-}
-
 /* Who signs, and how. Behind the text in t comes the dot and the signature. */
-typedef void signer(struct text *t, enum key key);
+typedef void signer(struct jwt_text *t, enum key key);
 
-static void raw(struct text *t, enum key key)
+static void raw(struct jwt_text *t, enum key key)
 {
-	ECDSA_SIG *s = sign(keys[key], t->at, t->len);
+	ECDSA_SIG *s = jwt_sign(keys[key], t->at, t->len);
 
-	append(t, ".", 1);
-	append_raw(t, ECDSA_SIG_get0_r(s), ECDSA_SIG_get0_s(s), key == KEY_P384 ? 48 : 32);
+	jwt_append(t, ".", 1);
+	jwt_append_raw(t, ECDSA_SIG_get0_r(s), ECDSA_SIG_get0_s(s), key == KEY_P384 ? 48 : 32);
 	ECDSA_SIG_free(s);
 }
 
-static void der(struct text *t, enum key key)
+static void der(struct jwt_text *t, enum key key)
 {
-	ECDSA_SIG *s = sign(keys[key], t->at, t->len);
+	ECDSA_SIG *s = jwt_sign(keys[key], t->at, t->len);
 	uint8_t *bytes = NULL;
 	int len = i2d_ECDSA_SIG(s, &bytes);
 
-	append(t, ".", 1);
-	append_encoded(t, bytes, (size_t)len);
+	jwt_append(t, ".", 1);
+	jwt_append_encoded(t, bytes, (size_t)len);
 	OPENSSL_free(bytes);
 	ECDSA_SIG_free(s);
 }
 
 /* r, s or both replaced by a number; 0: as signed. */
-static void forged(struct text *t, enum key key, const BIGNUM *new_r, const BIGNUM *new_s)
+static void forged(struct jwt_text *t, enum key key, const BIGNUM *new_r, const BIGNUM *new_s)
 {
-	ECDSA_SIG *s = sign(keys[key], t->at, t->len);
+	ECDSA_SIG *s = jwt_sign(keys[key], t->at, t->len);
 
-	append(t, ".", 1);
-	append_raw(t, new_r ? new_r : ECDSA_SIG_get0_r(s), new_s ? new_s : ECDSA_SIG_get0_s(s), 32);
+	jwt_append(t, ".", 1);
+	jwt_append_raw(t, new_r ? new_r : ECDSA_SIG_get0_r(s), new_s ? new_s : ECDSA_SIG_get0_s(s),
+		       32);
 	ECDSA_SIG_free(s);
 }
 
@@ -254,7 +198,7 @@ static const BIGNUM *order(void)
 	return EC_GROUP_get0_order(group);
 }
 
-static void zeros(struct text *t, enum key key)
+static void zeros(struct jwt_text *t, enum key key)
 {
 	BIGNUM *zero = BN_new();
 
@@ -262,7 +206,7 @@ static void zeros(struct text *t, enum key key)
 	BN_free(zero);
 }
 
-static void r_zero(struct text *t, enum key key)
+static void r_zero(struct jwt_text *t, enum key key)
 {
 	BIGNUM *zero = BN_new();
 
@@ -270,7 +214,7 @@ static void r_zero(struct text *t, enum key key)
 	BN_free(zero);
 }
 
-static void s_zero(struct text *t, enum key key)
+static void s_zero(struct jwt_text *t, enum key key)
 {
 	BIGNUM *zero = BN_new();
 
@@ -278,12 +222,12 @@ static void s_zero(struct text *t, enum key key)
 	BN_free(zero);
 }
 
-static void orders(struct text *t, enum key key)
+static void orders(struct jwt_text *t, enum key key)
 {
 	forged(t, key, order(), order());
 }
 
-static void ones(struct text *t, enum key key)
+static void ones(struct jwt_text *t, enum key key)
 {
 	BIGNUM *one = BN_new();
 
@@ -292,47 +236,47 @@ static void ones(struct text *t, enum key key)
 	BN_free(one);
 }
 
-static void other_s(struct text *t, enum key key)
+static void other_s(struct jwt_text *t, enum key key)
 {
-	ECDSA_SIG *s = sign(keys[key], t->at, t->len);
+	ECDSA_SIG *s = jwt_sign(keys[key], t->at, t->len);
 	BIGNUM *other = BN_new();
 
 	BN_sub(other, order(), ECDSA_SIG_get0_s(s));
-	append(t, ".", 1);
-	append_raw(t, ECDSA_SIG_get0_r(s), other, 32);
+	jwt_append(t, ".", 1);
+	jwt_append_raw(t, ECDSA_SIG_get0_r(s), other, 32);
 	BN_free(other);
 	ECDSA_SIG_free(s);
 }
 
-static void swapped(struct text *t, enum key key)
+static void swapped(struct jwt_text *t, enum key key)
 {
-	ECDSA_SIG *s = sign(keys[key], t->at, t->len);
+	ECDSA_SIG *s = jwt_sign(keys[key], t->at, t->len);
 
-	append(t, ".", 1);
-	append_raw(t, ECDSA_SIG_get0_s(s), ECDSA_SIG_get0_r(s), 32);
+	jwt_append(t, ".", 1);
+	jwt_append_raw(t, ECDSA_SIG_get0_s(s), ECDSA_SIG_get0_r(s), 32);
 	ECDSA_SIG_free(s);
 }
 
-static void of_another(struct text *t, enum key key)
+static void of_another(struct jwt_text *t, enum key key)
 {
-	ECDSA_SIG *s = sign(keys[key], "another token", 13);
+	ECDSA_SIG *s = jwt_sign(keys[key], "another token", 13);
 
-	append(t, ".", 1);
-	append_raw(t, ECDSA_SIG_get0_r(s), ECDSA_SIG_get0_s(s), 32);
+	jwt_append(t, ".", 1);
+	jwt_append_raw(t, ECDSA_SIG_get0_r(s), ECDSA_SIG_get0_s(s), 32);
 	ECDSA_SIG_free(s);
 }
 
-static void hmac(struct text *t, const void *secret, size_t len)
+static void hmac(struct jwt_text *t, const void *secret, size_t len)
 {
 	uint8_t mac[EVP_MAX_MD_SIZE];
 	unsigned mac_len;
 
 	HMAC(EVP_sha256(), secret, (int)len, (const uint8_t *)t->at, t->len, mac, &mac_len);
-	append(t, ".", 1);
-	append_encoded(t, mac, mac_len);
+	jwt_append(t, ".", 1);
+	jwt_append_encoded(t, mac, mac_len);
 }
 
-static void hmac_pem(struct text *t, enum key key)
+static void hmac_pem(struct jwt_text *t, enum key key)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *pem;
@@ -344,7 +288,7 @@ static void hmac_pem(struct text *t, enum key key)
 	BIO_free(bio);
 }
 
-static void hmac_der(struct text *t, enum key key)
+static void hmac_der(struct jwt_text *t, enum key key)
 {
 	uint8_t *bytes;
 	size_t len = spki(key, &bytes);
@@ -353,29 +297,29 @@ static void hmac_der(struct text *t, enum key key)
 	OPENSSL_free(bytes);
 }
 
-static void without(struct text *t, enum key key)
+static void without(struct jwt_text *t, enum key key)
 {
 	(void)key;
-	append(t, ".", 1);
+	jwt_append(t, ".", 1);
 }
 
-static void long_one(struct text *t, enum key key)
+static void long_one(struct jwt_text *t, enum key key)
 {
 	raw(t, key);
-	append(t, "AAAA", 4);
+	jwt_append(t, "AAAA", 4);
 }
 
 /* What happens to a signed token on its way. */
-typedef void change(struct text *t);
+typedef void change(struct jwt_text *t);
 
-static void insert(struct text *t, size_t at, const char *bytes, size_t len)
+static void insert(struct jwt_text *t, size_t at, const char *bytes, size_t len)
 {
 	memmove(t->at + at + len, t->at + at, t->len - at + 1);
 	memcpy(t->at + at, bytes, len);
 	t->len += len;
 }
 
-static size_t dot(const struct text *t, int n)
+static size_t dot(const struct jwt_text *t, int n)
 {
 	size_t at = strcspn(t->at, ".");
 
@@ -384,47 +328,47 @@ static size_t dot(const struct text *t, int n)
 	return at;
 }
 
-static void cut(struct text *t, size_t from, size_t to)
+static void cut(struct jwt_text *t, size_t from, size_t to)
 {
 	memmove(t->at + from, t->at + to, t->len - to + 1);
 	t->len -= to - from;
 }
 
 /* clang-format off */
-static void newline_behind(struct text *t) { append(t, "\n", 1); }
-static void space_before(struct text *t) { insert(t, 0, " ", 1); }
-static void newline_inside(struct text *t) { insert(t, dot(t, 2) + 20, "\r\n", 2); }
-static void nul_behind(struct text *t) { append(t, "\0", 1); }
-static void nul_inside(struct text *t) { insert(t, dot(t, 2), "\0", 1); }
-static void padded(struct text *t) { append(t, "==", 2); }
-static void bytes_behind(struct text *t) { append(t, "A", 1); }
-static void fourth_part(struct text *t) { append(t, ".AAAA", 5); }
-static void fifth_part(struct text *t) { append(t, "..AAAA", 6); }
-static void dot_behind(struct text *t) { append(t, ".", 1); }
-static void dot_before(struct text *t) { insert(t, 0, ".", 1); }
-static void no_header(struct text *t) { cut(t, 0, dot(t, 1)); }
-static void no_claims(struct text *t) { cut(t, dot(t, 1) + 1, dot(t, 2)); }
-static void no_signature(struct text *t) { cut(t, dot(t, 2) + 1, t->len); }
-static void no_last_part(struct text *t) { cut(t, dot(t, 2), t->len); }
-static void one_part(struct text *t) { cut(t, dot(t, 1), t->len); }
-static void nothing(struct text *t) { cut(t, 0, t->len); }
-static void two_dots(struct text *t) { cut(t, 0, t->len); append(t, "..", 2); }
-static void half_signature(struct text *t) { cut(t, dot(t, 2) + 1 + 44, t->len); }
-static void short_header(struct text *t) { cut(t, dot(t, 1) - 4, dot(t, 1)); }
-static void odd_header(struct text *t) { insert(t, dot(t, 1), "A", 1); }
-static void bearer(struct text *t) { insert(t, 0, "Bearer ", 7); }
-static void quoted(struct text *t) { insert(t, 0, "\"", 1); append(t, "\"", 1); }
+static void newline_behind(struct jwt_text *t) { jwt_append(t, "\n", 1); }
+static void space_before(struct jwt_text *t) { insert(t, 0, " ", 1); }
+static void newline_inside(struct jwt_text *t) { insert(t, dot(t, 2) + 20, "\r\n", 2); }
+static void nul_behind(struct jwt_text *t) { jwt_append(t, "\0", 1); }
+static void nul_inside(struct jwt_text *t) { insert(t, dot(t, 2), "\0", 1); }
+static void padded(struct jwt_text *t) { jwt_append(t, "==", 2); }
+static void bytes_behind(struct jwt_text *t) { jwt_append(t, "A", 1); }
+static void fourth_part(struct jwt_text *t) { jwt_append(t, ".AAAA", 5); }
+static void fifth_part(struct jwt_text *t) { jwt_append(t, "..AAAA", 6); }
+static void dot_behind(struct jwt_text *t) { jwt_append(t, ".", 1); }
+static void dot_before(struct jwt_text *t) { insert(t, 0, ".", 1); }
+static void no_header(struct jwt_text *t) { cut(t, 0, dot(t, 1)); }
+static void no_claims(struct jwt_text *t) { cut(t, dot(t, 1) + 1, dot(t, 2)); }
+static void no_signature(struct jwt_text *t) { cut(t, dot(t, 2) + 1, t->len); }
+static void no_last_part(struct jwt_text *t) { cut(t, dot(t, 2), t->len); }
+static void one_part(struct jwt_text *t) { cut(t, dot(t, 1), t->len); }
+static void nothing(struct jwt_text *t) { cut(t, 0, t->len); }
+static void two_dots(struct jwt_text *t) { cut(t, 0, t->len); jwt_append(t, "..", 2); }
+static void half_signature(struct jwt_text *t) { cut(t, dot(t, 2) + 1 + 44, t->len); }
+static void short_header(struct jwt_text *t) { cut(t, dot(t, 1) - 4, dot(t, 1)); }
+static void odd_header(struct jwt_text *t) { insert(t, dot(t, 1), "A", 1); }
+static void bearer(struct jwt_text *t) { insert(t, 0, "Bearer ", 7); }
+static void quoted(struct jwt_text *t) { insert(t, 0, "\"", 1); jwt_append(t, "\"", 1); }
 /* clang-format on */
 
 /* Whole groups of four characters are left: good base64url of half a JSON text. */
-static void short_claims(struct text *t)
+static void short_claims(struct jwt_text *t)
 {
 	size_t from = dot(t, 1) + 1, len = dot(t, 2) - from;
 
 	cut(t, from + len / 4 * 4 - 4, from + len);
 }
 
-static void stray_bits(struct text *t)
+static void stray_bits(struct jwt_text *t)
 {
 	static const char digits[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -433,13 +377,13 @@ static void stray_bits(struct text *t)
 	t->at[t->len - 1] = digits[strchr(digits, t->at[t->len - 1]) - digits + 1];
 }
 
-static void standard_alphabet(struct text *t)
+static void standard_alphabet(struct jwt_text *t)
 {
 	t->at[t->len - 40] = '+';
 	t->at[t->len - 39] = '/';
 }
 
-static void lower_case(struct text *t)
+static void lower_case(struct jwt_text *t)
 {
 	/* All but the last, of which not every letter may be there. */
 	for (size_t i = dot(t, 2) + 1; i < t->len - 1; i++)
@@ -469,17 +413,17 @@ struct line {
 
 static const struct jwt_rules strict = {.leeway_s = 300, .max_lifetime_s = 3600};
 
-static void make_of(struct text *t, const char *header, const void *claims, size_t claims_len,
+static void make_of(struct jwt_text *t, const char *header, const void *claims, size_t claims_len,
 		    signer *sign_it, enum key key)
 {
 	t->len = 0;
-	append_encoded(t, header, strlen(header));
-	append(t, ".", 1);
-	append_encoded(t, claims, claims_len);
+	jwt_append_encoded(t, header, strlen(header));
+	jwt_append(t, ".", 1);
+	jwt_append_encoded(t, claims, claims_len);
 	sign_it(t, key);
 }
 
-static void make(struct text *t, const struct line *l)
+static void make(struct jwt_text *t, const struct line *l)
 {
 	make_of(t, l->header, l->claims, strlen(l->claims), l->sign ? l->sign : raw, l->key);
 	if (l->change)
@@ -500,7 +444,7 @@ static void judge_at(struct identity *who, const struct jwt_rules *rules, const 
 	assert_int_equal(ERR_peek_error(), 0);
 }
 
-static void judge(struct identity *who, const struct jwt_rules *rules, const struct text *t)
+static void judge(struct identity *who, const struct jwt_rules *rules, const struct jwt_text *t)
 {
 	judge_at(who, rules, t->at, t->len, NOW);
 }
@@ -709,7 +653,7 @@ static void test_bad_tokens_are_refused_and_the_log_says_why(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		struct identity who;
-		struct text t;
+		struct jwt_text t;
 
 		make(&t, &bad[i]);
 		assert_true(t.len <= JWT_MAX);
@@ -734,9 +678,9 @@ static void expect_dev_1(const struct identity *who, const char *name, enum key 
 }
 
 /* A token of this many bytes, all of them signed. */
-static void make_long(struct text *t, size_t wanted)
+static void make_long(struct jwt_text *t, size_t wanted)
 {
-	char claims[TEXT_MAX] = WITH("\"jti\":\"");
+	char claims[JWT_TEXT_MAX] = WITH("\"jti\":\"");
 	size_t n = strlen(claims) - 1; /* without the brace at the end */
 
 	/* A member that is filled up until the length is right; 4 characters stand for 3 bytes. */
@@ -752,7 +696,7 @@ static void make_long(struct text *t, size_t wanted)
 static void test_1024_bytes_are_the_most(void **state)
 {
 	struct identity who;
-	struct text t;
+	struct jwt_text t;
 
 	(void)state;
 	make_long(&t, JWT_MAX);
@@ -769,7 +713,7 @@ static void test_every_shorter_token_is_refused(void **state)
 {
 	const struct line good = {"good", HEADER, CLAIMS, KEY_DEV_1, NULL, NULL, NULL, ""};
 	struct identity who;
-	struct text t;
+	struct jwt_text t;
 
 	(void)state;
 	make(&t, &good);
@@ -784,7 +728,7 @@ static void test_no_bit_of_a_token_can_be_changed(void **state)
 {
 	const struct line good = {"good", HEADER, CLAIMS, KEY_DEV_1, NULL, NULL, NULL, ""};
 	struct identity who;
-	struct text t;
+	struct jwt_text t;
 
 	(void)state;
 	make(&t, &good);
@@ -803,7 +747,7 @@ static void test_lists_without_end_are_no_json(void **state)
 {
 	char claims[600];
 	struct identity who;
-	struct text t;
+	struct jwt_text t;
 
 	(void)state;
 	memset(claims, '[', sizeof(claims));
@@ -854,7 +798,7 @@ static void test_good_tokens_are_their_device(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(good); i++) {
 		struct identity who;
-		struct text t;
+		struct jwt_text t;
 
 		make(&t, &good[i]);
 		judge(&who, &strict, &t);
@@ -869,7 +813,7 @@ static void test_at_most_four_keys_are_tried(void **state)
 	(void)state;
 	for (int i = 0; i < 6; i++) {
 		struct identity who;
-		struct text t;
+		struct jwt_text t;
 
 		make_of(&t, HEADER, SUB("\"dev-many\""), strlen(SUB("\"dev-many\"")), raw,
 			(enum key)(KEY_MANY + i));
@@ -884,7 +828,7 @@ static void test_at_most_four_keys_are_tried(void **state)
 static void with_rules(struct identity *who, const struct jwt_rules *rules, const char *claims,
 		       int64_t now_s)
 {
-	struct text t;
+	struct jwt_text t;
 
 	make_of(&t, HEADER, claims, strlen(claims), raw, KEY_DEV_1);
 	judge_at(who, rules, t.at, t.len, now_s);
