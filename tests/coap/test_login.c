@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * auth/jwt, time and fota/exec/current, as a device meets them: through the table of routes and the
- * CoAP server. What stands for the DTLS session here is its identity, its address and no more.
+ * CoAP server, in sessions of the DTLS endpoint.
  */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,46 +18,13 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "tests/coap/coap_bytes.h"
+#include "tests/coap/dtls_world.h"
 #include "tests/coap/jwt_text.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof(*(a)))
 #define NOW	    INT64_C(1700000000)
 #define HEADER	    "{\"typ\":\"JWT\",\"alg\":\"ES256\"}"
 #define CLAIMS(sub) "{\"sub\":\"" sub "\",\"iat\":1699999990,\"exp\":1700000600}"
-
-/* --- A session --- */
-
-struct dtls_session {
-	struct dtls_identity identity;
-	struct address address;
-	bool has_cid;
-	struct coap_peer *peer;
-	uint8_t sent[2048];
-	size_t sent_len;
-};
-
-const struct dtls_identity *dtls_session_identity(const struct dtls_session *s)
-{
-	return &s->identity;
-}
-
-const struct address *dtls_session_address(const struct dtls_session *s)
-{
-	return &s->address;
-}
-
-bool dtls_session_has_cid(const struct dtls_session *s)
-{
-	return s->has_cid;
-}
-
-int dtls_identify(struct dtls_session *s, const struct dtls_identity *who)
-{
-	if (dtls_identity_proven(&s->identity))
-		return -EALREADY;
-	s->identity = *who;
-	return 0;
-}
 
 /* --- The server --- */
 
@@ -68,6 +34,7 @@ enum key {
 	KEY_DEV_1_REVOKED,
 	KEY_DEV_2,
 	KEY_SUSPENDED,
+	KEY_PSK_DEVICE, /* of a device that has a pre-shared key, too */
 	KEY_NOBODYS,
 	KEY_COUNT,
 };
@@ -75,11 +42,15 @@ enum key {
 static EVP_PKEY *keys[KEY_COUNT];
 static const struct snapshot *fleet;
 static char err[256];
-static int64_t passed_us; /* on the clock that never jumps */
 static int64_t wall_us = NOW * US_PER_S;
 static unsigned authenticated;
 static uint16_t next_mid;
-static uint64_t next_session;
+static struct world *world;
+
+static struct {
+	uint8_t bytes[2048];
+	size_t len;
+} sent;
 
 static struct log_lines {
 	unsigned count;
@@ -99,11 +70,6 @@ static int64_t realtime(void)
 	return wall_us;
 }
 
-static int64_t monotonic(void)
-{
-	return US_PER_DAY + passed_us;
-}
-
 static void keep_line(enum log_level level, const char *line, void *arg)
 {
 	(void)level;
@@ -112,10 +78,15 @@ static void keep_line(enum log_level level, const char *line, void *arg)
 	snprintf(logged.last, sizeof(logged.last), "%s", line);
 }
 
+static bool identified(const struct dtls_session *s)
+{
+	return dtls_identity_proven(dtls_session_identity(s));
+}
+
 static void note_authenticated(struct resources *r, struct dtls_session *s)
 {
 	assert_ptr_equal(r, &resources);
-	assert_true(dtls_identity_proven(&s->identity));
+	assert_true(identified(s));
 	authenticated++;
 }
 
@@ -132,12 +103,11 @@ static bool admit(void *arg, void *session, unsigned method, const char *path,
 
 static int keep_sent(void *arg, void *session, const uint8_t *data, size_t len)
 {
-	struct dtls_session *s = session;
-
 	(void)arg;
-	assert_true(len <= sizeof(s->sent));
-	memcpy(s->sent, data, len);
-	s->sent_len = len;
+	(void)session;
+	assert_true(len <= sizeof(sent.bytes));
+	memcpy(sent.bytes, data, len);
+	sent.len = len;
 	return 0;
 }
 
@@ -205,11 +175,11 @@ static int make_all(void **state)
 	add_key(b, "dev-1", KEY_DEV_1_REVOKED, true);
 	add_device(b, "dev-2", PRINCIPAL_ACTIVE);
 	add_key(b, "dev-2", KEY_DEV_2, false);
+	add_device(b, WORLD_PSK_IDENTITY, PRINCIPAL_ACTIVE);
+	add_key(b, WORLD_PSK_IDENTITY, KEY_PSK_DEVICE, false);
 	add_device(b, "dev-s", PRINCIPAL_SUSPENDED);
 	add_key(b, "dev-s", KEY_SUSPENDED, false);
 	fleet = snapshot_build(b, 1);
-	clock_override(realtime, monotonic);
-	log_set_sink(keep_line, NULL);
 	resources.config = &config;
 	resources.jwt_rules = (struct jwt_rules){.leeway_s = 300, .max_lifetime_s = 3600};
 	resources.authenticated = note_authenticated;
@@ -230,7 +200,12 @@ static int drop_all(void **state)
 
 static int begin(void **state)
 {
-	(void)state;
+	if (world_setup(state) != 0)
+		return -1;
+	world = *state;
+	clock_override(realtime, world_now_us);
+	log_set_sink(keep_line, NULL);
+	world_open(world);
 	resources.snapshot = fleet;
 	memset(&resources.refused, 0, sizeof(resources.refused));
 	memset(&logged, 0, sizeof(logged));
@@ -240,25 +215,33 @@ static int begin(void **state)
 
 /* --- Asking --- */
 
-static struct dtls_session session_of(uint8_t last_byte)
+/* A new session of somebody at 192.0.2.<last_byte>. */
+static struct dtls_session *session_with(enum world_kind kind, bool cid, uint8_t last_byte)
 {
-	struct dtls_session s = {.has_cid = true};
+	struct world_client *c = world_client(world, kind, cid);
 
-	s.address.ip[10] = s.address.ip[11] = 0xff;
-	memcpy(s.address.ip + 12, (const uint8_t[]){192, 0, 2, last_byte}, 4);
-	s.address.port = 0x1234;
-	return s;
+	c->address.ip[15] = last_byte;
+	world->opened = NULL;
+	assert_int_equal(world_handshake(c), 0);
+	assert_non_null(world->opened);
+	return world->opened;
 }
 
-static struct coap_seen answer_to(struct dtls_session *s, struct coap_bytes *b)
+static struct dtls_session *session_at(uint8_t last_byte)
 {
+	return session_with(WORLD_CERTIFICATE, true, last_byte);
+}
+
+static struct coap_seen answer_to(struct dtls_session *s, const struct coap_bytes *b)
+{
+	struct coap_peer *peer = NULL;
 	struct coap_seen seen;
 
-	s->sent_len = 0;
-	coap_server_receive(resources.server, &s->peer, ++next_session, s, b->data, b->len);
-	assert_true(coap_see(&seen, s->sent, s->sent_len));
+	sent.len = 0;
+	coap_server_receive(resources.server, &peer, dtls_session_id(s), s, b->data, b->len);
+	assert_true(coap_see(&seen, sent.bytes, sent.len));
 	assert_int_equal(seen.type, B_ACK);
-	coap_server_forget(resources.server, &s->peer);
+	coap_server_forget(resources.server, &peer);
 	return seen;
 }
 
@@ -317,23 +300,23 @@ static void expect_line(const char *what)
 
 static void test_a_good_token_makes_the_session_its_devices(void **state)
 {
-	struct dtls_session s = session_of(1);
+	struct dtls_session *s = session_at(1);
 	uint8_t fingerprint[FINGERPRINT_LEN];
-	struct coap_seen seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
+	struct coap_seen seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
 
 	(void)state;
 	expect_let_in(&seen, 30 * 86400);
-	assert_string_equal(s.identity.id, "dev-1");
-	assert_int_equal(s.identity.kind, CREDENTIAL_JWT);
+	assert_string_equal(dtls_session_identity(s)->id, "dev-1");
+	assert_int_equal(dtls_session_identity(s)->kind, CREDENTIAL_JWT);
 	fingerprint_of(KEY_DEV_1, fingerprint);
-	assert_memory_equal(s.identity.fingerprint, fingerprint, FINGERPRINT_LEN);
+	assert_memory_equal(dtls_session_identity(s)->fingerprint, fingerprint, FINGERPRINT_LEN);
 	assert_int_equal(authenticated, 1);
 	assert_int_equal(logged.count, 0);
 }
 
 static void test_nordics_library_asks_with_a_query(void **state)
 {
-	struct dtls_session s = session_of(1);
+	struct dtls_session *s = session_at(1);
 	struct coap_seen seen;
 	struct coap_bytes b;
 	struct jwt_text t;
@@ -347,41 +330,40 @@ static void test_nordics_library_asks_with_a_query(void **state)
 	bytes_option(&b, OPT_URI_QUERY, "cver=1", 6);
 	bytes_option(&b, OPT_URI_QUERY, "dver=2.7.0", 10);
 	bytes_payload(&b, t.at, t.len);
-	seen = answer_to(&s, &b);
+	seen = answer_to(s, &b);
 	expect_let_in(&seen, 30 * 86400);
 }
 
 static void test_max_age_is_how_long_the_device_may_sleep(void **state)
 {
-	struct dtls_session s = session_of(1), short_lived = session_of(1);
+	struct dtls_session *s = session_with(WORLD_CERTIFICATE, false, 1);
 	struct coap_seen seen;
 
 	(void)state;
-	s.has_cid = false;
-	seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
+	seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
 	expect_let_in(&seen, 3600);
 	config.coap_lifetime_days = 7;
-	seen = log_in(&short_lived, KEY_DEV_1, CLAIMS("dev-1"));
+	seen = log_in(session_at(1), KEY_DEV_1, CLAIMS("dev-1"));
 	expect_let_in(&seen, 7 * 86400);
 	config.coap_lifetime_days = 365;
 }
 
 static void test_a_token_without_content_format_is_text(void **state)
 {
-	struct dtls_session s = session_of(1);
+	struct dtls_session *s = session_at(1);
 	struct coap_seen seen;
 	struct jwt_text t;
 
 	(void)state;
 	jwt_make(&t, keys[KEY_DEV_1], HEADER, CLAIMS("dev-1"));
-	seen = ask(&s, FG_COAP_POST, "auth/jwt", FG_COAP_FORMAT_NONE, FG_COAP_FORMAT_NONE, t.at,
+	seen = ask(s, FG_COAP_POST, "auth/jwt", FG_COAP_FORMAT_NONE, FG_COAP_FORMAT_NONE, t.at,
 		   t.len);
 	expect_let_in(&seen, 30 * 86400);
-	s = session_of(1);
-	seen = ask(&s, FG_COAP_POST, "auth/jwt", FG_COAP_CBOR, FG_COAP_FORMAT_NONE, t.at, t.len);
+	s = session_at(1);
+	seen = ask(s, FG_COAP_POST, "auth/jwt", FG_COAP_CBOR, FG_COAP_FORMAT_NONE, t.at, t.len);
 	assert_int_equal(seen.code, CODE(4, 15));
-	assert_false(dtls_identity_proven(&s.identity));
-	seen = ask(&s, FG_COAP_GET, "auth/jwt", FG_COAP_FORMAT_NONE, FG_COAP_FORMAT_NONE, NULL, 0);
+	assert_false(identified(s));
+	seen = ask(s, FG_COAP_GET, "auth/jwt", FG_COAP_FORMAT_NONE, FG_COAP_FORMAT_NONE, NULL, 0);
 	assert_int_equal(seen.code, CODE(4, 5));
 }
 
@@ -410,11 +392,11 @@ static void test_every_refusal_looks_the_same_outside_and_is_precise_inside(void
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(refused); i++) {
 		/* Each from an address of its own: its line is not held back. */
-		struct dtls_session s = session_of((uint8_t)(10 + i));
-		struct coap_seen seen = log_in(&s, refused[i].key, refused[i].claims);
+		struct dtls_session *s = session_at((uint8_t)(10 + i));
+		struct coap_seen seen = log_in(s, refused[i].key, refused[i].claims);
 
 		expect_refused(&seen, refused[i].name);
-		assert_false(dtls_identity_proven(&s.identity));
+		assert_false(identified(s));
 		assert_int_equal(logged.count, i + 1);
 		expect_line("level=warn event=login_refused ");
 		expect_line("from 192.0.2.");
@@ -434,8 +416,8 @@ static void test_what_is_no_token_is_refused_like_a_bad_one(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(lengths); i++) {
-		struct dtls_session s = session_of(20);
-		struct coap_seen seen = log_in_with(&s, bytes, lengths[i]);
+		struct dtls_session *s = session_at(20);
+		struct coap_seen seen = log_in_with(s, bytes, lengths[i]);
 
 		expect_refused(&seen, "bytes");
 	}
@@ -444,14 +426,14 @@ static void test_what_is_no_token_is_refused_like_a_bad_one(void **state)
 
 static void test_nothing_of_a_token_is_logged(void **state)
 {
-	struct dtls_session s = session_of(21);
+	struct dtls_session *s = session_at(21);
 	struct coap_seen seen;
 	struct jwt_text t;
 	char part[9];
 
 	(void)state;
 	jwt_make(&t, keys[KEY_NOBODYS], HEADER, CLAIMS("dev-1"));
-	seen = log_in_with(&s, t.at, t.len);
+	seen = log_in_with(s, t.at, t.len);
 	expect_refused(&seen, "forged");
 	assert_int_equal(logged.count, 1);
 	for (size_t i = 0; i + 8 < t.len; i++) {
@@ -462,27 +444,27 @@ static void test_nothing_of_a_token_is_logged(void **state)
 
 static void test_one_line_in_ten_seconds_for_who_keeps_on_trying(void **state)
 {
-	struct dtls_session s = session_of(22);
+	struct dtls_session *s = session_at(22);
 
 	(void)state;
 	for (int i = 0; i < 50; i++)
-		log_in(&s, KEY_NOBODYS, CLAIMS("dev-1"));
+		log_in(s, KEY_NOBODYS, CLAIMS("dev-1"));
 	assert_int_equal(logged.count, 1);
-	passed_us += 10 * US_PER_S;
-	log_in(&s, KEY_NOBODYS, CLAIMS("dev-1"));
+	world_wait(world, 10 * US_PER_S);
+	log_in(s, KEY_NOBODYS, CLAIMS("dev-1"));
 	assert_int_equal(logged.count, 2);
 	expect_line("(49 more since the last such line)");
 }
 
 static void test_a_stranger_cannot_silence_the_log_of_a_device(void **state)
 {
-	struct dtls_session stranger = session_of(23), device = session_of(24);
+	struct dtls_session *stranger = session_at(23), *device = session_at(24);
 
 	(void)state;
 	for (int i = 0; i < 50; i++)
-		log_in(&stranger, KEY_NOBODYS, CLAIMS("dev-1"));
+		log_in(stranger, KEY_NOBODYS, CLAIMS("dev-1"));
 	assert_int_equal(logged.count, 1);
-	log_in(&device, KEY_DEV_1_REVOKED, CLAIMS("dev-1"));
+	log_in(device, KEY_DEV_1_REVOKED, CLAIMS("dev-1"));
 	assert_int_equal(logged.count, 2);
 	expect_line("from 192.0.2.24");
 	expect_line("key of this JWT is revoked");
@@ -490,11 +472,11 @@ static void test_a_stranger_cannot_silence_the_log_of_a_device(void **state)
 
 static void test_devices_behind_one_address_have_a_line_each(void **state)
 {
-	struct dtls_session one = session_of(26), two = session_of(26);
+	struct dtls_session *one = session_at(26), *two = session_at(26);
 
 	(void)state;
-	log_in(&one, KEY_NOBODYS, CLAIMS("dev-1"));
-	log_in(&two, KEY_NOBODYS, CLAIMS("dev-2"));
+	log_in(one, KEY_NOBODYS, CLAIMS("dev-1"));
+	log_in(two, KEY_NOBODYS, CLAIMS("dev-2"));
 	assert_int_equal(logged.count, 2);
 	expect_line("device=dev-2");
 }
@@ -502,18 +484,18 @@ static void test_devices_behind_one_address_have_a_line_each(void **state)
 static void test_without_a_registry_nobody_is_refused(void **state)
 {
 	const struct snapshot *empty = snapshot_build(snapshot_builder_new(), 0);
-	struct dtls_session s = session_of(25);
+	struct dtls_session *s = session_at(25);
 	struct coap_seen seen;
 
 	(void)state;
 	resources.snapshot = empty;
-	seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
+	seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
 	assert_int_equal(seen.code, CODE(5, 3));
 	assert_int_equal(seen_number(&seen, OPT_MAX_AGE), 5);
-	assert_false(dtls_identity_proven(&s.identity));
+	assert_false(identified(s));
 	expect_line("event=login_delayed");
 	resources.snapshot = fleet;
-	seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
+	seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
 	expect_let_in(&seen, 30 * 86400);
 	snapshot_release(empty);
 }
@@ -522,30 +504,30 @@ static void test_without_a_registry_nobody_is_refused(void **state)
 
 static void test_logging_in_again_changes_nothing(void **state)
 {
-	struct dtls_session s = session_of(1);
-	struct coap_seen seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
-	struct dtls_identity before = s.identity;
+	struct dtls_session *s = session_at(1);
+	struct coap_seen seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
+	struct dtls_identity before = *dtls_session_identity(s);
 
 	(void)state;
-	seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
+	seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
 	expect_let_in(&seen, 30 * 86400);
-	seen = log_in(&s, KEY_DEV_1_NEW, CLAIMS("dev-1"));
+	seen = log_in(s, KEY_DEV_1_NEW, CLAIMS("dev-1"));
 	expect_let_in(&seen, 30 * 86400);
-	assert_memory_equal(&s.identity, &before, sizeof(before));
+	assert_memory_equal(dtls_session_identity(s), &before, sizeof(before));
 	assert_int_equal(authenticated, 1);
 	assert_int_equal(logged.count, 0);
 }
 
 static void test_a_session_cannot_become_another_devices(void **state)
 {
-	struct dtls_session s = session_of(1);
-	struct coap_seen seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
-	struct dtls_identity before = s.identity;
+	struct dtls_session *s = session_at(1);
+	struct coap_seen seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
+	struct dtls_identity before = *dtls_session_identity(s);
 
 	(void)state;
-	seen = log_in(&s, KEY_DEV_2, CLAIMS("dev-2"));
+	seen = log_in(s, KEY_DEV_2, CLAIMS("dev-2"));
 	expect_refused(&seen, "dev-2 in dev-1's session");
-	assert_memory_equal(&s.identity, &before, sizeof(before));
+	assert_memory_equal(dtls_session_identity(s), &before, sizeof(before));
 	assert_int_equal(authenticated, 1);
 	expect_line("device=dev-2");
 	expect_line("a session that belongs to dev-1 until it ends");
@@ -553,41 +535,38 @@ static void test_a_session_cannot_become_another_devices(void **state)
 
 static void test_a_bad_token_leaves_the_session_as_it_was(void **state)
 {
-	struct dtls_session s = session_of(1);
-	struct coap_seen seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
-	struct dtls_identity before = s.identity;
+	struct dtls_session *s = session_at(1);
+	struct coap_seen seen = log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
+	struct dtls_identity before = *dtls_session_identity(s);
 
 	(void)state;
-	seen = log_in(&s, KEY_NOBODYS, CLAIMS("dev-1"));
+	seen = log_in(s, KEY_NOBODYS, CLAIMS("dev-1"));
 	expect_refused(&seen, "forged");
-	assert_memory_equal(&s.identity, &before, sizeof(before));
+	assert_memory_equal(dtls_session_identity(s), &before, sizeof(before));
 }
 
 static void test_a_session_that_the_handshake_identified_keeps_that_credential(void **state)
 {
-	struct dtls_session s = session_of(1);
+	struct dtls_session *s = session_with(WORLD_PSK_CLIENT, true, 1);
+	struct dtls_identity before = *dtls_session_identity(s);
 	struct coap_seen seen;
 
 	(void)state;
-	strcpy(s.identity.id, "dev-1");
-	s.identity.kind = CREDENTIAL_PSK;
-	seen = log_in(&s, KEY_DEV_1, CLAIMS("dev-1"));
+	assert_string_equal(before.id, WORLD_PSK_IDENTITY);
+	seen = log_in(s, KEY_PSK_DEVICE, CLAIMS(WORLD_PSK_IDENTITY));
 	expect_let_in(&seen, 30 * 86400);
-	assert_int_equal(s.identity.kind, CREDENTIAL_PSK);
+	assert_memory_equal(dtls_session_identity(s), &before, sizeof(before));
 	assert_int_equal(authenticated, 0);
-	seen = log_in(&s, KEY_DEV_2, CLAIMS("dev-2"));
-	expect_refused(&seen, "dev-2 in dev-1's session");
-	assert_string_equal(s.identity.id, "dev-1");
+	seen = log_in(s, KEY_DEV_2, CLAIMS("dev-2"));
+	expect_refused(&seen, "dev-2 in another's session");
+	assert_memory_equal(dtls_session_identity(s), &before, sizeof(before));
 }
 
 /* --- time, fota/exec/current --- */
 
 static struct coap_seen get(const char *path, int accept)
 {
-	static struct dtls_session s;
-
-	s = session_of(1);
-	return ask(&s, FG_COAP_GET, path, FG_COAP_FORMAT_NONE, accept, NULL, 0);
+	return ask(session_at(1), FG_COAP_GET, path, FG_COAP_FORMAT_NONE, accept, NULL, 0);
 }
 
 static void test_time_in_three_forms(void **state)
@@ -660,32 +639,33 @@ static bool allowed(struct dtls_session *s, enum policy_action action, const cha
 
 static void test_policy_is_asked_for_the_devices_own_topics(void **state)
 {
-	struct dtls_session s = session_of(1), gone = session_of(1);
+	const struct dtls_identity removed = {.id = "dev-9", .kind = CREDENTIAL_JWT};
+	struct dtls_session *s = session_at(1), *gone = session_at(1);
 	char too_long[400];
 
 	(void)state;
-	strcpy(s.identity.id, "dev-1");
-	assert_true(allowed(&s, POLICY_PUBLISH, "d2c"));
-	assert_true(allowed(&s, POLICY_PUBLISH, "d2c/bulk"));
-	assert_true(allowed(&s, POLICY_RECEIVE, "state"));
+	log_in(s, KEY_DEV_1, CLAIMS("dev-1"));
+	assert_true(allowed(s, POLICY_PUBLISH, "d2c"));
+	assert_true(allowed(s, POLICY_PUBLISH, "d2c/bulk"));
+	assert_true(allowed(s, POLICY_RECEIVE, "state"));
 	assert_int_equal(logged.count, 0);
-	assert_false(allowed(&s, POLICY_PUBLISH, "state"));
+	assert_false(allowed(s, POLICY_PUBLISH, "state"));
 	expect_line("event=publish_refused device=dev-1");
 	expect_line("may not publish m/d/dev-1/state: no rule allows it in policy device");
-	assert_false(allowed(&s, POLICY_RECEIVE, "d2c"));
+	assert_false(allowed(s, POLICY_RECEIVE, "d2c"));
 	assert_int_equal(logged.count, 1);
-	passed_us += 10 * US_PER_S;
-	assert_false(allowed(&s, POLICY_RECEIVE, "d2c"));
+	world_wait(world, 10 * US_PER_S);
+	assert_false(allowed(s, POLICY_RECEIVE, "d2c"));
 	expect_line("event=receive_refused device=dev-1");
-	assert_false(allowed(&s, POLICY_PUBLISH, "d2c/#"));
-	assert_false(allowed(&s, POLICY_PUBLISH, "d2c/+"));
+	assert_false(allowed(s, POLICY_PUBLISH, "d2c/#"));
+	assert_false(allowed(s, POLICY_PUBLISH, "d2c/+"));
 	memset(too_long, 'a', sizeof(too_long) - 1);
 	too_long[sizeof(too_long) - 1] = '\0';
 	memcpy(too_long, "d2c/", 4);
-	assert_false(allowed(&s, POLICY_PUBLISH, too_long));
+	assert_false(allowed(s, POLICY_PUBLISH, too_long));
 
-	strcpy(gone.identity.id, "dev-9");
-	assert_false(allowed(&gone, POLICY_PUBLISH, "d2c"));
+	assert_int_equal(dtls_identify(gone, &removed), 0);
+	assert_false(allowed(gone, POLICY_PUBLISH, "d2c"));
 	expect_line("it is not registered any more");
 }
 
@@ -744,7 +724,7 @@ static void test_resources_and_methods_are_those_of_the_contract(void **state)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup(f, begin)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, world_teardown)
 
 int main(void)
 {
