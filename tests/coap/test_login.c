@@ -703,8 +703,8 @@ static void test_resources_and_methods_are_those_of_the_contract(void **state)
 		{"msg/d2c/raw", "-++----", false, false},
 		{"msg/d2c/bin", "-++----", false, false},
 		{"state", "+------", false, true},
-		{"state/reported", "--+--+-", false, false},
-		{"state/desired", "--+--+-", false, false},
+		{"state/reported", "--+--++", false, false},
+		{"state/desired", "--+--++", false, false},
 		{"store", "+-++---", true, true},
 		{"fota/exec/current", "+------", false, false},
 	};
