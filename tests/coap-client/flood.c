@@ -53,7 +53,7 @@ static void put(struct writer *w, const void *bytes, size_t len)
 	w->len += len;
 }
 
-static void put_uint(struct writer *w, unsigned v, size_t bytes)
+static void put_uint(struct writer *w, uint64_t v, size_t bytes)
 {
 	while (bytes-- > 0)
 		w->bytes[w->len++] = (uint8_t)(v >> 8 * bytes);
@@ -105,7 +105,7 @@ static void make_hello(struct writer *w, const uint8_t random[32], const uint8_t
 	put_uint(w, 0xfefd, 2);
 	put(w, random, 32);
 	put_uint(w, 0, 1); /* no session id */
-	put_uint(w, (unsigned)cookie_len, 1);
+	put_uint(w, cookie_len, 1);
 	put(w, cookie, cookie_len);
 	put_suites(w);
 	put_uint(w, 0x0100, 2); /* one compression method: none */

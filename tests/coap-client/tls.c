@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/coap-client/tls.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "core/base/clock.h"
@@ -169,6 +170,11 @@ int tls_begin(struct tls *t, bool resume)
 		r = mbedtls_ssl_set_session(&t->ssl, &t->saved);
 	/* A new one each time: records of an old session are then never taken for this one's. */
 	random_bytes(t->cid, sizeof(t->cid));
+	if (t->config->tagged) {
+		uint32_t tag = htonl(t->tag);
+
+		memcpy(t->cid, &tag, sizeof(tag));
+	}
 	if (r == 0 && t->config->cid)
 		r = mbedtls_ssl_set_cid(&t->ssl, MBEDTLS_SSL_CID_ENABLED, t->cid,
 					t->config->cid_len);

@@ -19,6 +19,9 @@
 #define TLS_RECORD_MAX 2048 /* of plaintext */
 #define TLS_HEADER_LEN 13   /* of a record, without Connection ID */
 
+/* Our Connection IDs of tagged sessions: the tag, big-endian, and 4 random bytes. */
+#define TLS_TAGGED_CID_LEN 8
+
 /* How a client proves itself and what it offers. Shared by any number of sessions. */
 struct tls_config {
 	mbedtls_ssl_config conf;
@@ -28,6 +31,7 @@ struct tls_config {
 	const char *host;
 	bool cid;
 	size_t cid_len;
+	bool tagged;	 /* our Connection IDs begin with the session's tag */
 	uint16_t mtu;	 /* 0: Mbed TLS's own idea */
 	bool one_record; /* per datagram: flights are not packed */
 };
@@ -82,6 +86,7 @@ struct tls {
 	const struct tls_config *config;
 	const struct tls_events *events;
 	void *owner;
+	uint32_t tag;
 	enum tls_state state;
 	unsigned stop_after; /* flight, as RFC 6347 figure 1 counts them: 1, 3, 4 or 5; 0: never */
 	bool hello_sent, cookie_sent, full_handshake;
