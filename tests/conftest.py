@@ -328,7 +328,7 @@ class CoapStack(Stack):
             device = self.connected(key, server)
             if device.peer_cid[:1] not in reached:
                 reached.add(device.peer_cid[:1])
-                assert device.telemetry(seq).code == "2.04"
+                assert device.telemetry(seq).code == "2.01"
             device.close()
             device.forget()
             if len(reached) == workers:
