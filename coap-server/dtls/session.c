@@ -186,13 +186,23 @@ void dtls_session_free_ended(struct dtls_endpoint *e)
 	}
 }
 
+/* A client that repeats its Finished has not got ours: its time begins again, but not for ever. */
+static int64_t silent_until(const struct dtls_session *s)
+{
+	const struct dtls_options *o = &s->endpoint->options;
+	int64_t at_us = s->last_us + o->silent_timeout_us;
+	int64_t last_us = s->opened_us + o->silent_timeout_us + o->handshake_timeout_us;
+
+	return at_us < last_us ? at_us : last_us;
+}
+
 void dtls_session_set_timer(struct dtls_session *s)
 {
 	struct timers *t = &s->endpoint->timers;
 	const struct dtls_options *o = &s->endpoint->options;
 
 	if (!s->active)
-		timers_set(t, s, s->opened_us + o->silent_timeout_us);
+		timers_set(t, s, silent_until(s));
 	else if (!dtls_identity_proven(&s->identity))
 		timers_set(t, s, s->opened_us + o->anonymous_timeout_us);
 	else
@@ -250,7 +260,10 @@ static void authentic(struct dtls_session *s, const struct record *r, const stru
 	s->endpoint->stats.authentic++;
 	s->last_us = clock_monotonic_us();
 	follow(s, r, from);
-	slots_set_in(s->endpoint->slots, s->slot, r->number, &s->address, s->last_us);
+	if (s->slot)
+		slots_set_in(s->endpoint->slots, s->slot, r->number, &s->address, s->last_us);
+	if (!s->active)
+		dtls_session_set_timer(s);
 }
 
 /* --- What is not authentic --- */

@@ -148,7 +148,9 @@ struct dtls_peer *dtls_peer_new(const struct dtls_peer_options *o)
 	if (o->ca_file)
 		assert_int_equal(mbedtls_ssl_set_hostname(&p->ssl, "server.test"), 0);
 	if (o->connection_id)
-		assert_int_equal(mbedtls_ssl_set_cid(&p->ssl, MBEDTLS_SSL_CID_ENABLED, NULL, 0), 0);
+		assert_int_equal(mbedtls_ssl_set_cid(&p->ssl, MBEDTLS_SSL_CID_ENABLED,
+						     (const unsigned char *)"", 0),
+				 0);
 	return p;
 }
 

@@ -63,12 +63,15 @@ static void from_endpoint(void *arg, const struct address *to, const uint8_t *da
 
 	w->out_count++;
 	w->out_bytes += len;
+	if (len > w->out_longest)
+		w->out_longest = len;
 	for (size_t i = 0; i < w->client_count; i++) {
 		struct world_client *c = w->client[i];
 
 		if (!c || !address_equal(&c->address, to))
 			continue;
-		check_numbers(c, data, len);
+		if (!c->shares_address)
+			check_numbers(c, data, len);
 		c->received++;
 		if (!w->passes || w->passes(w, c, false, data, len))
 			dtls_peer_deliver(c->peer, data, len);
@@ -247,6 +250,7 @@ int world_teardown(void **state)
 {
 	struct world *w = *state;
 
+	w->passes = NULL; /* its arg was the test's */
 	dtls_close(w->endpoint);
 	for (size_t i = 0; i < w->client_count; i++)
 		world_client_free(w->client[i]);

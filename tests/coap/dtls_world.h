@@ -42,8 +42,9 @@ struct world_client {
 	struct address address;			/* the endpoint sees it here */
 	struct world_datagram kept[WORLD_KEPT]; /* what it sent, a ring */
 	size_t sent, received;
-	bool mute;	   /* what it sends is kept only */
-	uint64_t *numbers; /* of records of epoch 1 that it was sent */
+	bool mute;	     /* what it sends is kept only */
+	bool shares_address; /* with the session of another: numbers are not checked */
+	uint64_t *numbers;   /* of records of epoch 1 that it was sent */
 	size_t number_count, number_size;
 };
 
@@ -60,7 +61,7 @@ struct world {
 		       size_t len);
 	void *arg;
 	size_t unaddressed; /* datagrams of the endpoint to where no client is */
-	size_t out_count, out_bytes;
+	size_t out_count, out_bytes, out_longest;
 
 	/* What the endpoint said. */
 	struct dtls_session *opened, *spoke; /* the last ones; NULL when they have ended */
