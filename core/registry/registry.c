@@ -56,6 +56,7 @@ struct registry {
 	const struct snapshot *current; /* under lock; changed by the thread only */
 	_Atomic uint64_t generation;
 	atomic_bool ready;
+	atomic_bool confirmed;
 
 	/* The thread's own. */
 	enum database_state database;
@@ -87,7 +88,12 @@ int registry_ready(const struct registry *r)
 	return atomic_load(&r->ready);
 }
 
-/* Takes over the caller's reference. */
+int registry_confirmed(const struct registry *r)
+{
+	return atomic_load(&r->confirmed);
+}
+
+/* What the database says takes the place of what was known. Takes over the caller's reference. */
 static void swap(struct registry *r, const struct snapshot *s)
 {
 	const struct snapshot *old;
@@ -96,6 +102,7 @@ static void swap(struct registry *r, const struct snapshot *s)
 	old = r->current;
 	r->current = s;
 	pthread_mutex_unlock(&r->lock);
+	atomic_store(&r->confirmed, true);
 	atomic_fetch_add(&r->generation, 1);
 	atomic_store(&r->ready, true);
 	snapshot_release(old);

@@ -46,4 +46,9 @@ uint64_t registry_generation(const struct registry *r);
 /* Has anything been loaded, from disk or database? If not, nobody can be judged yet. Any thread. */
 int registry_ready(const struct registry *r);
 
+/* Has the database been read since it was opened? If not, all that is known is the copy on disk:
+ * who is not in it may have been registered since. The generation moves when this becomes true. Any
+ * thread. */
+int registry_confirmed(const struct registry *r);
+
 #endif

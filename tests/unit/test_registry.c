@@ -312,6 +312,7 @@ static void test_copy_on_disk_serves_while_the_database_is_down(void **state)
 
 	r = open_registry(100);
 	assert_true(registry_ready(r));
+	assert_false(registry_confirmed(r));
 	assert_int_equal(registry_generation(r), 1);
 	assert_true(state_is(r, "dev-1", PRINCIPAL_ACTIVE));
 	assert_true(may_publish(r, "dev-1", "m/d/dev-1/d2c"));
@@ -319,6 +320,8 @@ static void test_copy_on_disk_serves_while_the_database_is_down(void **state)
 	assert_int_equal(times_logged("the 1 principals known so far stay in force"), 1);
 
 	pg_cluster_start(&cluster);
+	await(registry_confirmed(r));
+	assert_int_equal(registry_generation(r), 2);
 	add_device("dev-2");
 	await_state(r, "dev-2", PRINCIPAL_ACTIVE);
 	await(times_logged("event=registry_database_back") == 1);
