@@ -201,20 +201,15 @@ static void no_memory(struct dtls_endpoint *e, const char *what)
 			  what, rate_limit_note(note, suppressed));
 }
 
-/*
- * One context fewer in use. false: there is none that could go. Silent sessions go before those
- * that can never be parked: they have nothing to lose. But not `keep`, whose handshake is just
- * complete: without it, contexts that are never parked would lock everybody out. So whoever makes
- * silent sessions costs the others one context.
- */
-static bool evict(struct dtls_endpoint *e, const struct context *keep)
+/* One context fewer in use. false: there is none that could go. */
+static bool evict(struct dtls_endpoint *e)
 {
 	struct list *const order[] = {&e->parkable, &e->silent, &e->stuck};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		struct context *c = first_of(order[i]);
 
-		if (!c || c == keep)
+		if (!c)
 			continue;
 		if (order[i] == &e->parkable && dtls_session_park(c->session) == 0)
 			return true;
@@ -226,9 +221,9 @@ static bool evict(struct dtls_endpoint *e, const struct context *keep)
 	return false;
 }
 
-void dtls_contexts_trim(struct dtls_endpoint *e, const struct context *keep)
+void dtls_contexts_trim(struct dtls_endpoint *e)
 {
-	while (e->stats.live > e->options.live_contexts && evict(e, keep))
+	while (e->stats.live > e->options.live_contexts && evict(e))
 		;
 }
 
@@ -275,7 +270,7 @@ int dtls_session_wake(struct dtls_session *s)
 		dtls_context_move(c, list_of(s));
 		return 0;
 	}
-	while (e->stats.live >= e->options.live_contexts && evict(e, NULL))
+	while (e->stats.live >= e->options.live_contexts && evict(e))
 		;
 	c = dtls_context_get(e);
 	if (!c) {

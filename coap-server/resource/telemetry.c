@@ -92,6 +92,8 @@ static int wrap_and_decode(struct resources *r, struct message *m, bool as_text,
 	struct message wrapped = *m;
 	int rc;
 
+	if (m->payload_len > r->limits.max_bytes)
+		return decode(r, m, reason, reason_len);
 	arena_reset(&r->arena);
 	rc = wrap(&r->arena, &wrapped, as_text);
 	if (rc == 0)

@@ -27,7 +27,11 @@ static bool refuse(struct coap_reply *reply, uint8_t code, int64_t max_age_s, co
 	return false;
 }
 
-/* The session's principal as of now, or NULL: then *why and end_reason say what happened to it. */
+/*
+ * The session's principal as of now, or NULL: then end_reason says what happened to it. If that is
+ * NULL too, nobody can tell: a session can be younger than the copy of the registry on disk, and
+ * that is all there is until the database has answered once.
+ */
 static const struct principal *judge(struct worker *w, struct session *s)
 {
 	const struct dtls_identity *who = dtls_session_identity(s->dtls);
@@ -37,6 +41,8 @@ static const struct principal *judge(struct worker *w, struct session *s)
 		return s->principal;
 	identify_again(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
 		       who->fingerprint);
+	if (now.refusal == REFUSAL_UNKNOWN && !w->confirmed)
+		return NULL;
 	s->principal = now.refusal == REFUSAL_NONE ? now.principal : NULL;
 	s->judged = w->generation + 1;
 	if (!s->principal) {
@@ -54,8 +60,8 @@ static bool not_ready(struct worker *w, struct coap_reply *reply)
 
 	if (rate_limit_pass(&w->not_ready, US_PER_S, &suppressed))
 		log_warn("request_delayed", NULL,
-			 "a device is told to try again: the registry is not loaded yet; is the "
-			 "database reachable?%s",
+			 "a device is told to try again: the registry is not loaded yet, or the "
+			 "device is not in the copy of it on disk; is the database reachable?%s",
 			 rate_limit_note(note, suppressed));
 	return refuse(reply, FG_COAP_CODE(5, 3), NOT_READY_RETRY_S, "not ready yet");
 }
@@ -101,7 +107,8 @@ bool access_admit(void *arg, void *session, unsigned method, const char *path,
 		return within_rate(w, s, reply);
 	}
 	if (!judge(w, s))
-		return refuse(reply, FG_COAP_CODE(4, 1), -1, NULL);
+		return s->end_reason ? refuse(reply, FG_COAP_CODE(4, 1), -1, NULL)
+				     : not_ready(w, reply);
 	if (!s->device && !presence_attach(w, s))
 		return refuse(reply, FG_COAP_CODE(5, 3), NOT_READY_RETRY_S, "out of memory");
 	if (!within_rate(w, s, reply))
@@ -117,7 +124,8 @@ static void look_again(void *arg, struct dtls_session *session)
 
 	if (!dtls_identity_proven(dtls_session_identity(session)) || judge(w, s))
 		return;
-	dtls_end(session, true, s->end_reason);
+	if (s->end_reason)
+		dtls_end(session, true, s->end_reason);
 }
 
 /* A walk that has begun is finished before the next, however often the registry changes: what it

@@ -72,6 +72,7 @@ void worker_renew(struct worker *w)
 	if (generation == w->generation && w->snapshot)
 		return;
 	snapshot_release(w->snapshot);
+	w->confirmed = registry_confirmed(w->registry) != 0; /* never truer than the snapshot */
 	w->snapshot = registry_acquire(w->registry);
 	w->resources.snapshot = w->snapshot;
 	w->generation = generation;
