@@ -60,9 +60,8 @@ static struct transfer *store(struct coap_peer *p, uint64_t key, const struct an
 	struct transfer *t = transfer_find(p, false, key);
 	uint8_t *body;
 
-	if (t != NULL)
-		transfer_free(t);
-	t = transfer_new(p, false, key, error);
+	if (t == NULL)
+		t = transfer_new(p, false, key, error);
 	if (t == NULL)
 		return NULL;
 	body = malloc(a->payload_len);
@@ -71,6 +70,7 @@ static struct transfer *store(struct coap_peer *p, uint64_t key, const struct an
 		*error = -ENOMEM;
 		return NULL;
 	}
+	free(t->body);
 	memcpy(body, a->payload, a->payload_len);
 	t->body = body;
 	t->len = t->room = a->payload_len;
@@ -79,6 +79,7 @@ static struct transfer *store(struct coap_peer *p, uint64_t key, const struct an
 	t->max_age_s = a->max_age_s;
 	t->etag_len = a->etag_len;
 	memcpy(t->etag, a->etag, a->etag_len);
+	transfer_touch(t);
 	return t;
 }
 

@@ -287,7 +287,7 @@ enum dedup_state dedup_last(struct dedup *d, uint64_t session, int64_t now_us, u
 	for (walk_begin(d, &w, session); w.entry != NULL; walk_on(d, &w)) {
 		const struct entry *e = w.entry;
 
-		if (e->session != session || expired(e, now_us) || e->len == 0)
+		if (e->session != session || expired(e, now_us) || e->len == 0 || e->answer[1] == 0)
 			continue;
 		*mid = e->mid;
 		*age_us = (int64_t)(tick_of(now_us) - e->at) * TICK_US;

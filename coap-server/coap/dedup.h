@@ -39,7 +39,8 @@ void dedup_put(struct dedup *d, uint64_t session, uint16_t mid, bool confirmable
 /* It was not answered after all: a repeat is to be run. */
 void dedup_drop(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us);
 
-/* The newest answer of a session; DEDUP_ANSWERED or DEDUP_NONE. age_us: since it was put. */
+/* The newest answer of a session that is more than an empty acknowledgement; DEDUP_ANSWERED or
+ * DEDUP_NONE. age_us: since it was put. */
 enum dedup_state dedup_last(struct dedup *d, uint64_t session, int64_t now_us, uint16_t *mid,
 			    int64_t *age_us, const uint8_t **answer, size_t *len);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of coap-server/coap share. server.c is the way of a request, answer.c that of its
- * answer; peer.c, transfer.c, outbox.c, held.c and observe.c each own one kind of thing that is
- * remembered for a session.
+ * What the files of coap-server/coap share. server.c says what a message is; request.c is the
+ * way of a request, answer.c that of its answer; peer.c, transfer.c, outbox.c, held.c and observe.c
+ * each own one kind of thing that is remembered for a session.
  */
 #ifndef FG_COAP_INTERNAL_H
 #define FG_COAP_INTERNAL_H
@@ -164,6 +164,18 @@ struct coap_server {
 	size_t links_room;
 	struct coap_route well_known;
 };
+
+/* --- request.c --- */
+
+struct receiving { /* whom the message is from */
+	struct coap_server *s;
+	struct coap_peer **home;
+	uint64_t id;
+	void *session;
+};
+
+/* server->in is a request that is no repeat. */
+void request(struct receiving *r);
 
 /* --- peer.c --- */
 

@@ -38,4 +38,15 @@ static inline void link_remove(struct link *l)
 	link_init(l);
 }
 
+/* The first of a list that is not empty, out of it. */
+static inline struct link *list_take(struct link *list)
+{
+	struct link *l = list->next;
+
+	list->next = l->next;
+	l->next->prev = list;
+	link_init(l);
+	return l;
+}
+
 #endif

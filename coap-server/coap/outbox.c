@@ -233,7 +233,7 @@ void outbox_stop(struct coap_peer *p)
 {
 	timer_stop(p);
 	while (!list_empty(&p->queue))
-		outgoing_free(under_way(p));
+		outgoing_free(LINK_OWNER(list_take(&p->queue), struct outgoing, of_peer));
 }
 
 void outbox_acknowledged(struct coap_peer *p, uint16_t mid)

@@ -80,10 +80,9 @@ static void drop_exchanges(struct coap_peer *p)
 {
 	while (!list_empty(&p->exchanges)) {
 		struct coap_exchange *e =
-			LINK_OWNER(p->exchanges.next, struct coap_exchange, of_peer);
+			LINK_OWNER(list_take(&p->exchanges), struct coap_exchange, of_peer);
 
 		/* Whoever has it will still answer it. */
-		link_remove(&e->of_peer);
 		e->peer = NULL;
 		e->observation = NULL;
 	}
@@ -102,11 +101,12 @@ void coap_server_forget(struct coap_server *s, struct coap_peer **peer)
 	drop_exchanges(p);
 	outbox_stop(p);
 	while (!list_empty(&p->observations))
-		observation_remove(LINK_OWNER(p->observations.next, struct observation, of_peer));
+		observation_remove(
+			LINK_OWNER(list_take(&p->observations), struct observation, of_peer));
 	while (!list_empty(&p->held))
-		held_remove(LINK_OWNER(p->held.next, struct outgoing, of_peer));
+		held_remove(LINK_OWNER(list_take(&p->held), struct outgoing, of_peer));
 	while (!list_empty(&p->transfers))
-		transfer_free(LINK_OWNER(p->transfers.next, struct transfer, of_peer));
+		transfer_free(LINK_OWNER(list_take(&p->transfers), struct transfer, of_peer));
 	peer_settle(p);
 }
 

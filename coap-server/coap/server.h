@@ -116,11 +116,12 @@ struct coap_server_options {
 	/* One record for this session. 0 or -errno (then it is as if lost). */
 	int (*send)(void *arg, void *session, const uint8_t *data, size_t len);
 
-	size_t max_body;	  /* bytes of a request put together from blocks; more is 4.13 */
-	size_t max_transfers;	  /* of one session at a time, each direction */
+	size_t max_body;      /* bytes of a request put together from blocks; more is 4.13 */
+	size_t max_transfers; /* of one session at a time, each direction; its oldest makes room */
 	size_t max_transfers_all; /* of all sessions together; beyond it 5.03 */
-	size_t max_exchanges;	 /* to be answered later, all together; beyond it 5.03, Max-Age 5 */
-	size_t max_observations; /* of one session */
+	size_t max_exchanges; /* to be answered later, or so answered and not acknowledged yet, all
+				 together; beyond it 5.03, Max-Age 5, from routes that put off */
+	size_t max_observations;  /* of one session */
 	size_t dedup_per_session; /* answers kept for repeats, the last ones of each session */
 	size_t dedup_bytes;	  /* and in all; the oldest go first */
 };

@@ -126,6 +126,7 @@ int64_t transfers_expire(struct coap_server *s, int64_t now_us)
 
 		if (now_us - t->used_us < EXCHANGE_LIFETIME_US)
 			return t->used_us + EXCHANGE_LIFETIME_US;
+		list_take(&s->transfers);
 		peer_use(p);
 		transfer_free(t);
 		peer_settle(p);
@@ -204,8 +205,8 @@ uint8_t upload_block(struct coap_peer *p, const struct message *m, struct transf
 
 	*why = NULL;
 	if (t != NULL && b->num == 0 && (t->format != m->call.format || !same_again(t, 0, m))) {
-		transfer_free(t); /* the device begins anew */
-		t = NULL;
+		t->len = 0; /* the device begins anew */
+		t->format = m->call.format;
 	}
 	if (t == NULL) {
 		if (b->num != 0)

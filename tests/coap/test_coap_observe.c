@@ -581,7 +581,7 @@ static void test_a_change_costs_its_own_observers_of_10000(void **state)
 {
 	enum { MANY = 10000 };
 	struct fixture *f = *state;
-	struct session **s = calloc(MANY, sizeof(*s));
+	struct session **s = calloc(MANY, sizeof(struct session *));
 
 	assert_non_null(s);
 	f->in_handler = key_of_session;

@@ -55,13 +55,14 @@ static void test_a_non_confirmable_request_gets_a_non_confirmable_answer(void **
 	struct coap_seen first, second;
 
 	send_request(f->a, B_NON, CODE(0, 2), 1, "x", "msg", NULL);
-	send_request(f->a, B_NON, CODE(0, 2), 2, "y", "msg", NULL);
+	send_request(f->a, B_NON, CODE(0, 2), 20, "y", "msg", NULL);
 	first = expect(f->a);
 	second = expect(f->a);
 	assert_int_equal(first.type, B_NON);
 	assert_true(seen_token(&first, "x"));
 	assert_true(seen_token(&second, "y"));
-	assert_int_not_equal(first.mid, second.mid);
+	/* message IDs of our own, not the request's: RFC 7252 section 5.2.3 */
+	assert_int_equal(second.mid, (uint16_t)(first.mid + 1));
 }
 
 static void test_all_of_a_request_reaches_the_handler(void **state)
@@ -350,7 +351,8 @@ static void test_malformed_messages_are_reset_or_ignored_and_counted(void **stat
 		{"option cut off", "\x40\x01\x00\x01\xb5\x61", 6, true},
 		{"extended delta cut off", "\x40\x01\x00\x01\xd0", 5, true},
 		{"extended length cut off", "\x40\x01\x00\x01\xbe\x01", 6, true},
-		{"option number beyond 65535", "\x40\x01\x00\x01\xe0\xff\x00\xe0\xff\x00", 10,
+		{"option delta beyond 65535", "\x40\x01\x00\x01\xe0\xff\x00", 7, true},
+		{"option number beyond 65535", "\x40\x01\x00\x01\xe0\x9b\x33\xe0\x9b\x33", 10,
 		 true},
 		{"marker without payload", "\x40\x01\x00\x01\xb1\x61\xff", 7, true},
 		{"confirmable response", "\x40\x45\x00\x01", 4, true},
@@ -460,6 +462,54 @@ static void test_a_handler_may_end_the_session_that_it_is_called_for(void **stat
 	assert_int_equal(stats_of(f).peers, 0);
 }
 
+/* Whatever comes, what goes out is CoAP; under the sanitizers nothing is read beyond the message.
+ */
+static void test_damaged_messages_do_no_harm(void **state)
+{
+	static const char *const paths[] = {"msg", "state", "store/a", ".well-known/core", "none"};
+	struct fixture *f = *state;
+	unsigned seed = 4711;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		struct coap_bytes b;
+		uint8_t payload[64] = {0};
+		unsigned kind = (unsigned)rand_r(&seed);
+		const struct sent *m;
+
+		bytes_begin(&b, kind % 4, kind % 16 == 0 ? 0 : CODE(0, 1 + kind % 7), (uint16_t)i,
+			    "tok");
+		if (kind % 3 == 0)
+			bytes_number(&b, OPT_OBSERVE, kind % 2);
+		bytes_path(&b, paths[kind % 5]);
+		if (kind % 7 == 0)
+			bytes_option(&b, OPT_URI_QUERY, "rt=fg.*", 7);
+		if (kind % 5 < 2)
+			bytes_block(&b, OPT_BLOCK2, kind % 3, false, kind % 7);
+		if (kind % 5 > 2)
+			bytes_block(&b, OPT_BLOCK1, kind % 3, kind % 2, kind % 3);
+		bytes_payload(&b, payload, 16u << kind % 3);
+		for (unsigned n = (unsigned)rand_r(&seed) % 4; n > 0; n--)
+			b.data[(unsigned)rand_r(&seed) % b.len] = (uint8_t)rand_r(&seed);
+		if (kind % 11 == 0)
+			b.len = (unsigned)rand_r(&seed) % b.len;
+		reply_with(f, FG_COAP_CODE(2, 5), kind % 2 ? "short" : paths[kind % 5]);
+		f->reply.payload = payload;
+		f->reply.payload_len = kind % sizeof(payload);
+		f->reply.observe_key = kind % 13 == 0 ? NULL : "key";
+		deliver(i % 2 == 0 ? f->a : f->b, &b);
+		if (i % 50 == 0) {
+			coap_server_changed(f->server, "key");
+			fixture_run(f, (kind % 9) * US_PER_S);
+		}
+		while ((m = take(f->a)) != NULL || (m = take(f->b)) != NULL) {
+			struct coap_seen seen;
+
+			assert_true(coap_see(&seen, m->data, m->len));
+		}
+	}
+	assert_in_range(f->called, 1000, 100000);
+}
+
 /* --- .well-known/core --- */
 
 static void expect_links(struct fixture *f, const char *query, const char *links)
@@ -539,6 +589,7 @@ int main(void)
 		TEST(test_admit_is_asked_for_unknown_paths_too),
 		TEST(test_a_request_leaves_no_peer),
 		TEST(test_a_handler_may_end_the_session_that_it_is_called_for),
+		TEST(test_damaged_messages_do_no_harm),
 		TEST(test_well_known_core_lists_the_routes),
 		TEST(test_well_known_core_is_filtered_by_the_query),
 		TEST(test_well_known_core_takes_no_post),

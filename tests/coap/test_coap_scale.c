@@ -118,7 +118,7 @@ static void posts(size_t sessions, bool held)
 {
 	enum { POSTS = 400000 };
 	struct coap_server *s = open_server();
-	struct coap_peer **peers = calloc(sessions, sizeof(*peers));
+	struct coap_peer **peers = calloc(sessions, sizeof(struct coap_peer *));
 	struct coap_server_stats st;
 	int64_t from;
 
