@@ -201,15 +201,20 @@ static void no_memory(struct dtls_endpoint *e, const char *what)
 			  what, rate_limit_note(note, suppressed));
 }
 
-/* One context fewer in use. false: there is none that could go. */
-static bool evict(struct dtls_endpoint *e)
+/*
+ * One context fewer in use. false: there is none that could go. Silent sessions go before those
+ * that can never be parked: they have nothing to lose. But not `keep`, whose handshake is just
+ * complete: without it, contexts that are never parked would lock everybody out. So whoever makes
+ * silent sessions costs the others one context.
+ */
+static bool evict(struct dtls_endpoint *e, const struct context *keep)
 {
 	struct list *const order[] = {&e->parkable, &e->silent, &e->stuck};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		struct context *c = first_of(order[i]);
 
-		if (!c)
+		if (!c || c == keep)
 			continue;
 		if (order[i] == &e->parkable && dtls_session_park(c->session) == 0)
 			return true;
@@ -221,9 +226,9 @@ static bool evict(struct dtls_endpoint *e)
 	return false;
 }
 
-void dtls_contexts_trim(struct dtls_endpoint *e)
+void dtls_contexts_trim(struct dtls_endpoint *e, const struct context *keep)
 {
-	while (e->stats.live > e->options.live_contexts && evict(e))
+	while (e->stats.live > e->options.live_contexts && evict(e, keep))
 		;
 }
 
@@ -270,7 +275,7 @@ int dtls_session_wake(struct dtls_session *s)
 		dtls_context_move(c, list_of(s));
 		return 0;
 	}
-	while (e->stats.live >= e->options.live_contexts && evict(e))
+	while (e->stats.live >= e->options.live_contexts && evict(e, NULL))
 		;
 	c = dtls_context_get(e);
 	if (!c) {

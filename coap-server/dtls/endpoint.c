@@ -250,7 +250,7 @@ int64_t dtls_tick(struct dtls_endpoint *e)
 	while ((s = timers_first(&e->timers, &at_us)) != NULL && at_us <= now_us)
 		run_timer(s, now_us);
 	sweep(e, now_us);
-	dtls_contexts_trim(e);
+	dtls_contexts_trim(e, NULL);
 	if (timers_first(&e->timers, &at_us))
 		next_us = at_us;
 	if (e->stats.sessions > 0 && e->swept_us + SWEEP_STEP_US < next_us)

@@ -292,7 +292,7 @@ static void complete(struct dtls_session *s)
 	dtls_session_set_timer(s);
 	if (e->callbacks.opened)
 		e->callbacks.opened(e->callbacks.arg, s);
-	dtls_contexts_trim(e);
+	dtls_contexts_trim(e, c);
 }
 
 /* Mbed TLS takes what it was given, as far as that goes. */

@@ -174,8 +174,8 @@ int dtls_session_wake(struct dtls_session *s);
 /* Its first application record has come: from now on it may be parked. */
 int dtls_session_activate(struct dtls_session *s);
 int dtls_session_park(struct dtls_session *s);
-/* Park or end until no more than live_contexts are in use. */
-void dtls_contexts_trim(struct dtls_endpoint *e);
+/* Park or end until no more than live_contexts are in use; not keep, NULL is allowed. */
+void dtls_contexts_trim(struct dtls_endpoint *e, const struct context *keep);
 
 /* session.c */
 struct dtls_session *dtls_session_new(struct dtls_endpoint *e, const struct address *from);

@@ -373,5 +373,5 @@ void dtls_session_record(struct dtls_session *s, const struct record *r, const s
 		return;
 	}
 	e->callbacks.data(e->callbacks.arg, s, e->plain, (size_t)ret);
-	dtls_contexts_trim(e);
+	dtls_contexts_trim(e, NULL);
 }

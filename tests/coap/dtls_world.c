@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coap-server/dtls/record.h"
+#include "coap-server/dtls/internal.h"
 #include "tests/coap/dtls_world.h"
 #include "tests/coap/world_pki.h"
 
@@ -267,9 +267,42 @@ void world_open(struct world *w)
 		fail_msg("dtls_open: %s", err);
 }
 
+static void to_nobody(void *arg, const struct address *to, const uint8_t *data, size_t len)
+{
+	(void)arg, (void)to, (void)data, (void)len;
+}
+
+static void forget_slot(void *arg, struct dtls_session *s)
+{
+	(void)arg;
+	s->slot = 0;
+	s->parkable = false;
+}
+
+void world_crash(struct world *w)
+{
+	struct dtls_endpoint *e = w->endpoint;
+	uint64_t cursor = 0;
+
+	e->callbacks.send = to_nobody;
+	do {
+		dtls_walk(e, &cursor, 1000, forget_slot, NULL);
+	} while (cursor != 0);
+	slots_close(e->slots);
+	e->slots = NULL;
+	dtls_close(e);
+	w->endpoint = NULL;
+	w->opened = w->spoke = NULL;
+}
+
 void world_stats(const struct world *w, struct dtls_stats *out)
 {
 	dtls_stats(w->endpoint, out);
+}
+
+void world_wait_clock(int64_t us)
+{
+	now_us += us;
 }
 
 void world_wait(struct world *w, int64_t us)

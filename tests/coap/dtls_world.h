@@ -82,6 +82,16 @@ int world_teardown(void **state);
 void world_open(struct world *w); /* fails the test if it cannot be opened */
 void world_stats(const struct world *w, struct dtls_stats *out);
 
+/*
+ * As if the process was killed at this instruction: what the endpoint has in memory is forgotten,
+ * what is in its slots stays as it is. (Its memory is given back when the test ends, and by then it
+ * can say nothing any more.)
+ */
+void world_crash(struct world *w);
+
+/* The clock alone. */
+void world_wait_clock(int64_t us);
+
 /* The clock, and then dtls_tick and the timers of clients that shake hands. */
 void world_wait(struct world *w, int64_t us);
 int64_t world_now_us(void);
