@@ -19,7 +19,7 @@
 
 #define EXCHANGE_LIFETIME_US (247 * US_PER_S) /* RFC 7252 section 4.8.2 */
 #define BUSY_MAX_AGE_S	     5
-#define NOTIFY_RETRY_US	     US_PER_S
+#define NOTIFY_RETRY_US	     (100 * US_PER_MS)
 #define MID_COUNTERS	     4096
 #define SPARE_BYTES	     128
 
@@ -277,6 +277,8 @@ struct observation *observation_find(struct coap_peer *p, const uint8_t *token, 
 uint32_t observation_number(struct observation *ob);
 /* The handler has answered for it. */
 void observation_answer(struct observation *ob, const struct origin *o, const struct coap_reply *r);
-int64_t observe_tick(struct coap_server *s, int64_t now_us);
+void observe_tick(struct coap_server *s, int64_t now_us);
+/* When it has something to do. */
+int64_t observe_next(const struct coap_server *s, int64_t now_us);
 
 #endif

@@ -304,7 +304,8 @@ static bool notify(struct observation *ob)
 		return true;
 	}
 
-	struct coap_exchange *e = s->late < s->o.max_exchanges ? exchange_new(s) : NULL;
+	/* Half of them is for requests: somebody waits for those. */
+	struct coap_exchange *e = s->late <= s->o.max_exchanges / 2 ? exchange_new(s) : NULL;
 
 	if (e == NULL)
 		return false;
@@ -321,34 +322,43 @@ static bool notify(struct observation *ob)
 	return true;
 }
 
+/* Everything in `from` goes to the end of `to`. */
+static void move_all(struct link *to, struct link *from)
+{
+	while (!list_empty(from))
+		list_append(to, list_take(from));
+}
+
+int64_t observe_next(const struct coap_server *s, int64_t now_us)
+{
+	if (list_empty(&s->due))
+		return INT64_MAX;
+	return s->due_not_before_us > now_us ? s->due_not_before_us : now_us;
+}
+
 /* The handlers of what has changed until now; of what changes meanwhile, the next time. */
-int64_t observe_tick(struct coap_server *s, int64_t now_us)
+void observe_tick(struct coap_server *s, int64_t now_us)
 {
 	struct link batch;
 
-	if (list_empty(&s->due))
-		return INT64_MAX;
-	if (now_us < s->due_not_before_us)
-		return s->due_not_before_us;
-	batch = s->due;
-	batch.next->prev = &batch;
-	batch.prev->next = &batch;
-	link_init(&s->due);
+	if (observe_next(s, now_us) > now_us)
+		return;
+	link_init(&batch);
+	move_all(&batch, &s->due);
 	while (!list_empty(&batch)) {
 		struct observation *ob = LINK_OWNER(batch.next, struct observation, due);
 		struct coap_peer *p = ob->peer;
 		bool done;
 
-		link_remove(&ob->due);
 		peer_use(p);
+		link_remove(&ob->due);
 		done = notify(ob);
-		if (!done) {
+		if (!done)
 			list_append(&s->due, &ob->due);
+		peer_settle(p);
+		if (!done) {
+			move_all(&s->due, &batch);
 			s->due_not_before_us = now_us + NOTIFY_RETRY_US;
 		}
-		peer_settle(p);
 	}
-	if (list_empty(&s->due))
-		return INT64_MAX;
-	return s->due_not_before_us > now_us ? s->due_not_before_us : now_us;
 }

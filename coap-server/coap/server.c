@@ -160,16 +160,21 @@ void coap_server_receive(struct coap_server *s, struct coap_peer **peer, uint64_
 		malformed(&r);
 }
 
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 int64_t coap_server_tick(struct coap_server *s)
 {
 	int64_t now_us = clock_monotonic_us();
-	int64_t next = transfers_expire(s, now_us);
-	int64_t notify = observe_tick(s, now_us);
-	int64_t retransmit = outbox_tick(s, now_us);
+	int64_t next;
 
-	if (notify < next)
-		next = notify;
-	return retransmit < next ? retransmit : next;
+	/* Each of these can give the next one something to wait for. */
+	observe_tick(s, now_us);
+	next = outbox_tick(s, now_us);
+	next = earlier(next, transfers_expire(s, now_us));
+	return earlier(next, observe_next(s, now_us));
 }
 
 void coap_server_stats(const struct coap_server *s, struct coap_server_stats *out)

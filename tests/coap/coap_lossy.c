@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 
 #define RETRANSMIT_STEPS 8
+#define GIVE_UP_STEPS	 200 /* longer than the server tries */
 
 static unsigned draw(struct net *n, unsigned below)
 {
@@ -64,7 +65,7 @@ static void put(struct net *n, struct session *s, bool up, const void *data, siz
 void client_begin(struct net *n, struct client *c, unsigned code)
 {
 	c->mid = n->next_mid++;
-	c->answered = c->acknowledged = false;
+	c->answered = c->acknowledged = c->given_up = false;
 	bytes_begin(&c->request, B_CON, code, c->mid, c->token);
 }
 
@@ -144,7 +145,14 @@ void net_step(struct net *n)
 	for (size_t i = 0; i < n->client_count; i++) {
 		struct client *c = n->clients[i];
 
-		if (c->waiting && !c->acknowledged && ++c->age % RETRANSMIT_STEPS == 0)
+		if (!c->waiting)
+			continue;
+		c->age++;
+		if (!c->acknowledged && c->age % RETRANSMIT_STEPS == 0) {
 			put(n, c->session, true, c->request.data, c->request.len);
+		} else if (c->acknowledged && c->age > GIVE_UP_STEPS) {
+			c->waiting = false;
+			c->given_up = true;
+		}
 	}
 }

@@ -21,6 +21,7 @@ struct client {
 	int age; /* steps since it was sent last */
 	struct sent answer;
 	bool answered;
+	bool given_up; /* acknowledged, but its answer was lost again and again */
 };
 
 struct net {

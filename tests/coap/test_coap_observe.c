@@ -518,8 +518,36 @@ static void test_notifications_wait_for_room(void **state)
 	for (int i = 0; i < 16; i++)
 		send_empty(f->b, B_ACK, expect(f->b).mid);
 	assert_true(coap_server_tick(f->server) <= fixture_now() + US_PER_S);
+	assert_int_equal(stats_of(f).notifications, 0);
 	fixture_run(f, US_PER_S);
 	expect_notification(f->a, "t", "2");
+}
+
+/* Everybody is to be asked again, and each answer waits for the database. */
+static void test_notifications_leave_half_of_the_exchanges_to_requests(void **state)
+{
+	struct fixture *f = *state;
+	struct session *s[12];
+
+	value(f, "1");
+	for (size_t i = 0; i < 12; i++) {
+		s[i] = session_new_small(f, 100 + i);
+		observe(s[i], "t");
+	}
+	f->done = COAP_LATER;
+	coap_server_changed_all(f->server);
+	fixture_run(f, US_PER_S);
+	assert_int_equal(f->notified, 9);
+	send_request(f->a, B_CON, CODE(0, 1), 1, "t", "state", NULL);
+	assert_int_equal(expect(f->a).code, 0);
+	value(f, "2");
+	f->done = COAP_LATER;
+	for (size_t i = 0; i < 9; i++)
+		coap_server_answer(f->server, f->exchange[i], &f->reply);
+	fixture_run(f, US_PER_S);
+	assert_int_equal(f->notified, 12);
+	for (size_t i = 0; i < 12; i++)
+		session_end(s[i]);
 }
 
 /* --- Large ones: RFC 7959 section 2.6 --- */
@@ -634,6 +662,7 @@ int main(void)
 		TEST(test_a_notification_may_be_answered_later),
 		TEST(test_a_late_notification_of_an_observation_that_is_gone_is_dropped),
 		TEST(test_notifications_wait_for_room),
+		TEST(test_notifications_leave_half_of_the_exchanges_to_requests),
 		TEST(test_a_large_notification_is_its_first_block_and_the_rest_by_get),
 		TEST(test_a_change_costs_its_own_observers_of_10000),
 	};

@@ -12,7 +12,7 @@
 
 #include "coap-server/coap/dedup.h"
 #include "core/base/clock.h"
-#include "tests/coap/coap_fixture.h"
+#include "tests/coap/coap_lossy.h"
 
 static int set_up(void **state)
 {
@@ -210,6 +210,89 @@ static void test_a_repeat_while_the_answer_is_held_gets_nothing_and_then_it(void
 	expect_same(first, take(f->a));
 	assert_int_equal(f->called, 1);
 	assert_null(f->a->peer);
+}
+
+/* --- Through a bad network --- */
+
+enum { POSTS = 300 };
+
+static unsigned char ran[2][POSTS];
+
+/* Answered at once, held, or put off. */
+static void count_run(struct fixture *f, const struct coap_call *call)
+{
+	unsigned who = call->session == f->b, n;
+
+	assert_int_equal(call->payload_len, 2);
+	n = call->payload[0] * 256u + call->payload[1];
+	assert_true(n < POSTS);
+	ran[who][n]++;
+	reply_with(f, FG_COAP_CODE(2, 4), NULL);
+	if (n % 3 == 1)
+		f->reply.hold = 1;
+	f->done = n % 3 == 2 ? COAP_LATER : COAP_DONE;
+}
+
+static void post_next(struct net *n, struct client *c, unsigned number)
+{
+	const uint8_t payload[2] = {(uint8_t)(number >> 8), (uint8_t)number};
+
+	client_begin(n, c, CODE(0, 2));
+	bytes_path(&c->request, "msg");
+	bytes_payload(&c->request, payload, 2);
+	client_send(n, c);
+}
+
+/* 30 % of what both sides send is lost, a fifth doubled, all of it reordered. */
+static void test_every_post_runs_once_and_is_answered(void **state)
+{
+	struct fixture *f = *state;
+	struct net *n = net_new(f, 99);
+	struct client c[2];
+	unsigned next[2] = {0, 0}, given_up = 0;
+
+	n->loss = 30;
+	n->doubling = 20;
+	n->delay = 5;
+	f->in_handler = count_run;
+	memset(ran, 0, sizeof(ran));
+	for (unsigned i = 0; i < 2; i++) {
+		net_add(n, &c[i], i == 0 ? f->a : f->b, i == 0 ? "a" : "b");
+		post_next(n, &c[i], next[i]++);
+	}
+	for (unsigned step = 0; step < 50000 && (next[0] <= POSTS || next[1] <= POSTS); step++) {
+		net_step(n);
+		coap_server_release(f->server, 1, true);
+		while (f->exchanges > 0) {
+			reply_with(f, FG_COAP_CODE(2, 4), NULL);
+			coap_server_answer(f->server, f->exchange[--f->exchanges], &f->reply);
+		}
+		for (unsigned i = 0; i < 2; i++) {
+			struct coap_seen seen;
+
+			if ((!c[i].answered && !c[i].given_up) || next[i] > POSTS)
+				continue;
+			if (c[i].answered) {
+				assert_true(coap_see(&seen, c[i].answer.data, c[i].answer.len));
+				assert_int_equal(seen.code, CODE(2, 4));
+			} else {
+				given_up++;
+			}
+			/* A token of its own for each: a late copy of the last answer is none. */
+			c[i].token[1] = (char)('a' + next[i] % 26);
+			c[i].token[2] = (char)('a' + next[i] / 26);
+			if (next[i] < POSTS)
+				post_next(n, &c[i], next[i]);
+			next[i]++;
+		}
+	}
+	for (unsigned i = 0; i < POSTS; i++) {
+		assert_int_equal(ran[0][i], 1);
+		assert_int_equal(ran[1][i], 1);
+	}
+	assert_true(stats_of(f).repeats > 100);
+	assert_true(given_up < POSTS / 10);
+	net_free(n);
 }
 
 /* --- The store by itself --- */
@@ -427,6 +510,7 @@ int main(void)
 		TEST(test_the_last_answers_of_a_session_are_kept),
 		TEST(test_a_repeat_while_the_answer_is_put_off_gets_the_empty_one_again),
 		TEST(test_a_repeat_while_the_answer_is_held_gets_nothing_and_then_it),
+		TEST(test_every_post_runs_once_and_is_answered),
 		cmocka_unit_test(test_an_answer_without_payload_takes_64_bytes_at_most),
 		cmocka_unit_test(test_the_oldest_of_all_go_first),
 		cmocka_unit_test(test_many_entries_of_many_lengths),
