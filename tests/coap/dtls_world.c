@@ -341,16 +341,21 @@ void world_client_options(const struct world *w, enum world_kind kind, bool conn
 struct world_client *world_client_with(struct world *w, const struct dtls_peer_options *o)
 {
 	struct world_client *c = calloc(1, sizeof(*c));
+	size_t place = 0;
 
 	assert_non_null(c);
-	assert_true(w->client_count < WORLD_CLIENTS);
+	while (place < w->client_count && w->client[place])
+		place++;
+	assert_true(place < WORLD_CLIENTS);
 	c->world = w;
 	c->options = *o;
 	c->options.send = from_client;
 	c->options.arg = c;
 	c->peer = dtls_peer_new(&c->options);
 	c->address = world_address(w->next_port++);
-	w->client[w->client_count++] = c;
+	w->client[place] = c;
+	if (place == w->client_count)
+		w->client_count++;
 	return c;
 }
 
