@@ -249,6 +249,19 @@ static void test_registering_again_with_the_same_token_replaces(void **state)
 	assert_int_equal(f->notified, 1);
 }
 
+static void test_registering_again_in_vain_ends_what_was_observed(void **state)
+{
+	struct fixture *f = *state;
+
+	value(f, "1");
+	observe(f->a, "t");
+	value(f, NULL);
+	f->reply.code = FG_COAP_CODE(4, 4);
+	observe(f->a, "t");
+	assert_int_equal(stats_of(f).observations, 0);
+	assert_null(f->a->peer);
+}
+
 static void test_two_tokens_are_two_observations(void **state)
 {
 	struct fixture *f = *state;
@@ -648,6 +661,7 @@ int main(void)
 		TEST(test_a_reset_cancels),
 		TEST(test_a_notification_that_is_never_acknowledged_cancels),
 		TEST(test_registering_again_with_the_same_token_replaces),
+		TEST(test_registering_again_in_vain_ends_what_was_observed),
 		TEST(test_two_tokens_are_two_observations),
 		TEST(test_a_session_has_max_observations_at_most),
 		TEST(test_the_handler_decides_whether_it_is_observed),
