@@ -33,8 +33,9 @@ CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libfieldgate.a
 
-# Small programs of one C file each. demo-device is a client: it links nothing of core.
-PROGRAMS := $(B)/device-fw/demo/demo-device
+# Small programs of one C file each. demo-device is a client: it links nothing of core. fieldgate-secret is a
+# part of pki/fleet; the other tools are for tests.
+PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/tools/fieldgate-secret
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is

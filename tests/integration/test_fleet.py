@@ -24,7 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, validity  # noqa: E402
 from harness.postgres import SUPERUSER, free_port, fresh_database, shared  # noqa: E402
 
-COMMANDS = ["init", "server", "add", "list", "show", "revoke", "suspend", "resume"]
+COMMANDS = ["init", "server", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume"]
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 
 
@@ -108,6 +108,11 @@ def test_help_lists_every_command(tmp_path):
         ["list", "x"], ["list", "--state", "gone"],
         ["show"], ["show", "a", "b"], ["revoke"], ["revoke", "a", "b"], ["revoke", "a", "--", "b"],
         ["revoke", "a", "--reason", "boredom"], ["suspend"], ["suspend", "a", "b"], ["resume"],
+        ["revoke", "a", "--credential"], ["revoke", "a", "--credential", "0123456"],
+        ["revoke", "a", "--credential", "0123456x"], ["psk"], ["psk", "a", "b"], ["psk", "a", "--nonsense"],
+        ["psk", "a", "--identity"], ["psk", "a", "--identity", "x" * 129], ["psk", "a", "--identity", "a\tb"],
+        ["psk", "a", "--identity", "\u00e9"], ["psk", "a", "--key-file"], ["jwt-key"], ["jwt-key", "a"],
+        ["jwt-key", "a", "b", "c"], ["jwt-key", "--nonsense", "b"],
     ],
     ids=lambda arguments: " ".join(arguments)[:30] or "nothing",
 )  # fmt: skip
@@ -126,10 +131,11 @@ BAD_IDS = [
 @pytest.mark.parametrize("id", BAD_IDS, ids=[ascii(id) for id in BAD_IDS])
 def test_bad_ids_are_refused_by_every_command(id, tmp_path):
     fleet = Fleet(tmp_path / "none", NOWHERE)
-    for command in ("add", "show", "revoke", "suspend", "resume"):
-        result = fleet.run(command, "--", id, check=False)
-        # revoke takes an empty argument for none at all.
-        refused(result, 2, "cannot be an id" if id or command != "revoke" else "needs a DEVICE")
+    for command in ("add", "psk", "jwt-key", "show", "revoke", "suspend", "resume"):
+        result = fleet.run(command, "--", id, *(["x.pem"] if command == "jwt-key" else []), check=False)
+        # These take an empty argument for none at all.
+        none = not id and command in ("revoke", "psk")
+        refused(result, 2, "needs a DEVICE" if none else "cannot be an id")
         assert "\n\n" not in result.stderr
     assert not (tmp_path / "none").exists()
 
@@ -585,13 +591,13 @@ def test_list(fleet):
     )
     end = validity(devices[0].certificate)[1].strftime("%Y-%m-%d")
     text = fleet.run("list").stdout
-    assert text.split("\n")[0].split() == ["id", "kind", "state", "policy", "certificate", "connected"]
+    assert text.split("\n")[0].split() == ["id", "kind", "state", "policy", "certificate", "other", "connected"]
     assert table(text) == {
-        "bare": ["device", "active", "device", "-", "no"],
-        "dev-1": ["device", "active", "device", end, "yes"],
-        "dev-2": ["device", "suspended", "device", end, "no"],
-        "dev-3": ["device", "revoked", "device", "-", "no"],
-        "grafana": ["service", "active", "none", end, "no"],
+        "bare": ["device", "active", "device", "-", "-", "no"],
+        "dev-1": ["device", "active", "device", end, "-", "yes"],
+        "dev-2": ["device", "suspended", "device", end, "-", "no"],
+        "dev-3": ["device", "revoked", "device", "-", "-", "no"],
+        "grafana": ["service", "active", "none", end, "-", "no"],
     }
     assert list(table(fleet.run("list", "--state", "suspended").stdout)) == ["dev-2"]
     fleet.query("update fieldgate.credential set not_after = '2020-02-03Z' where principal = 'dev-1'")

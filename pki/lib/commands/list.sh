@@ -7,7 +7,7 @@ list_help() {
 usage: fleet list [--state pending|active|suspended|revoked]
 
 One line for everybody in the registry: kind, state, policy, the day on which the last valid certificate
-ends, and whether it is connected now.
+ends, the other credentials that are not revoked, and whether it is connected now.
 
 example: fleet list --state suspended
 HELP
@@ -38,6 +38,10 @@ select p.id, p.kind, p.state, p.policy,
 			from fieldgate.credential c
 			where c.principal = p.id and c.kind = 'x509' and c.revoked_at is null),
 		'-') as certificate,
+	coalesce(
+		(select string_agg(distinct c.kind::text, ',') from fieldgate.credential c
+			where c.principal = p.id and c.kind <> 'x509' and c.revoked_at is null),
+		'-') as other,
 	case when exists (select from fieldgate.presence s where s.device = p.id and s.connected)
 		then 'yes' else 'no' end as connected
 	from fieldgate.principal p

@@ -6,8 +6,8 @@ resume_help() {
 	cat <<'HELP'
 usage: fleet resume DEVICE
 
-Let a pending, suspended or revoked device in (again). Revoked certificates stay revoked: after a revoke,
-fleet add DEVICE makes a new one.
+Let a pending, suspended or revoked device in (again). Revoked credentials stay revoked: after a revoke, fleet
+add DEVICE makes a new certificate, fleet psk and fleet jwt-key register new keys.
 
 example: fleet resume tracker-1
 HELP
@@ -26,6 +26,6 @@ resume_main() {
 	set_principal_state "$1" active
 	say "$1 is active: it may connect within 5 s"
 	if [[ $PRINCIPAL_STATE == revoked ]]; then
-		note "its certificates stay revoked: fleet add $1 makes a new one"
+		note "its credentials stay revoked: fleet add $1 makes a new certificate; see also fleet psk, jwt-key"
 	fi
 }

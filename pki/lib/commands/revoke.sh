@@ -5,11 +5,14 @@
 
 revoke_help() {
 	cat <<'HELP'
-usage: fleet revoke DEVICE [--reason REASON]
+usage: fleet revoke DEVICE [--reason REASON] [--credential FINGERPRINT]
 
-Lock a device out for good: it and all its credentials are refused, and its live connections are closed
-within 5 s by the broker's plugin. Revoking again changes nothing.
+Lock a device out for good: it and all its credentials are refused, and its live connections and sessions
+are closed within 5 s. Revoking again changes nothing.
 
+  --credential FINGERPRINT
+                   only this credential of the device, which stays active: the fingerprint that fleet show
+                   prints, or 8 or more of its first digits
   --reason REASON  unspecified (default), keyCompromise, affiliationChanged, superseded,
                    cessationOfOperation or privilegeWithdrawn (RFC 5280 section 5.3.1)
 
@@ -18,12 +21,19 @@ HELP
 }
 
 revoke_main() {
-	local id='' reason=unspecified certificates
+	local id='' reason=unspecified credential='' certificates
 	while (($# > 0)); do
 		case $1 in
 		--reason)
 			need_value "$@"
 			reason=$2
+			shift
+			;;
+		--credential)
+			need_value "$@"
+			credential=${2,,}
+			[[ $credential =~ ^[0-9a-f]{8,64}$ ]] ||
+				usage_error "--credential needs 8 to 64 hexadecimal digits, as fleet show prints them"
 			shift
 			;;
 		--)
@@ -50,6 +60,10 @@ revoke_main() {
 	require_database
 	recover_if_idle
 	require_principal "$id"
+	if [[ -n $credential ]]; then
+		revoke_credential "$id" "$credential" "$reason"
+		return
+	fi
 	certificates=$(query_rows "id=$id" "reason=$reason" <<'SQL'
 begin;
 update fieldgate.principal set state = 'revoked' where id = :'id' and state <> 'revoked';
@@ -64,6 +78,28 @@ SQL
 		say "$id was revoked before"
 	else
 		say "$id is revoked, and its credentials ($certificates): $reason." \
-			"Live connections are closed within 5 s by the broker's plugin"
+			"Live connections and sessions are closed within 5 s"
 	fi
+}
+
+# The prefix must mean one credential of this device: then only those that the update finds are revoked.
+revoke_credential() { # ID FINGERPRINT-PREFIX REASON
+	local found fingerprint kind revoked
+	found=$(query_rows "id=$1" "prefix=$2" <<'SQL'
+select encode(fingerprint, 'hex'), kind, revoked_at is not null from fieldgate.credential
+	where principal = :'id' and starts_with(encode(fingerprint, 'hex'), :'prefix');
+SQL
+	)
+	[[ -n $found ]] || die "$1 has no credential whose fingerprint begins with $2: fleet show $1 lists them"
+	[[ $found != *$'\n'* ]] || die "$1 has several credentials that begin with $2: give more digits"
+	IFS='|' read -r fingerprint kind revoked <<<"$found"
+	if [[ $revoked == t ]]; then
+		say "$kind $fingerprint of $1 was revoked before"
+		return
+	fi
+	query_rows "fingerprint=$fingerprint" "kind=$kind" "reason=$3" <<'SQL'
+update fieldgate.credential set revoked_at = now(), revocation_reason = :'reason'
+	where kind::text = :'kind' and fingerprint = decode(:'fingerprint', 'hex') and revoked_at is null;
+SQL
+	say "$kind $fingerprint of $1 is revoked: $3. Connections and sessions that it opened are closed within 5 s"
 }

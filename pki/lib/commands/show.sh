@@ -6,7 +6,8 @@ show_help() {
 	cat <<'HELP'
 usage: fleet show DEVICE
 
-State, credentials (serial, fingerprint, dates), rights, when it was last seen, and where its files are.
+State, credentials, rights, when it was last seen, and where its files are. The fingerprint is the SHA-256 of
+the certificate (x509), of the public key (x509_key, jwt) or of the identity (psk); a secret is never shown.
 
 example: fleet show tracker-1
 HELP
@@ -31,7 +32,10 @@ select p.id, p.kind, p.state, p.policy, nullif(p.note, '') as note, p.created_at
 \x off
 \pset tuples_only off
 \echo Credentials
-select kind, serial, not_before, not_after,
+select kind,
+	case when kind = 'psk' and fingerprint = sha256(convert_to(principal, 'UTF8')) then 'identity ' || principal
+		when kind = 'psk' then 'another identity' else serial end as serial,
+	not_before, not_after, created_at as registered,
 	case when revoked_at is not null
 		then 'revoked ' || revoked_at || coalesce(': ' || revocation_reason, '')
 		when not_after <= now() then 'expired' when not_before > now() then 'not valid yet'

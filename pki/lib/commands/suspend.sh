@@ -6,8 +6,8 @@ suspend_help() {
 	cat <<'HELP'
 usage: fleet suspend DEVICE
 
-Lock a device out until fleet resume: it is refused, and its live connections are closed within 5 s by the
-broker's plugin. Its certificate stays good.
+Lock a device out until fleet resume: it is refused, and its live connections and sessions are closed within
+5 s. Its credentials stay good.
 
 example: fleet suspend tracker-1
 HELP
@@ -25,5 +25,5 @@ suspend_main() {
 	suspended) say "$1 was suspended before" && return ;;
 	esac
 	set_principal_state "$1" suspended
-	say "$1 is suspended. Live connections are closed within 5 s by the broker's plugin"
+	say "$1 is suspended. Live connections and sessions are closed within 5 s"
 }
