@@ -245,9 +245,9 @@ class CoapStack(Stack):
         self.keys.update((key.id, key) for key in keys)
         return keys
 
-    def psk(self, *ids, identity=None, length=16, **options):
+    def psk(self, *ids, identity=None, length=16, key=None, **options):
         """Pre-shared keys, registered; they are also in `keys`. One, or a list for several."""
-        made = self._register([make_psk(id, identity, length) for id in ids], **options)
+        made = self._register([make_psk(id, identity, length, key) for id in ids], **options)
         return made[0] if len(made) == 1 else made
 
     def jwt_key(self, *ids, **options):

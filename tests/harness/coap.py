@@ -199,9 +199,10 @@ class JwtKey:
         return f"{signed}.{_base64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
-def make_psk(id, identity=None, length=16):
+def make_psk(id, identity=None, length=16, key=None):
     identity = (identity if identity is not None else f"psk-{id}")
-    return Psk(id, identity if isinstance(identity, bytes) else identity.encode(), secrets.token_bytes(length))
+    return Psk(id, identity if isinstance(identity, bytes) else identity.encode(),
+               key or secrets.token_bytes(length))
 
 
 def make_jwt_key(id):
