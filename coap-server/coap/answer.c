@@ -189,6 +189,11 @@ void answer_empty(struct coap_server *s, uint64_t session_id, void *session,
 		s->o.send(s->o.arg, session, bytes, sizeof(bytes));
 }
 
+void answer_none(struct coap_server *s, uint64_t session_id, const struct message_id *request)
+{
+	dedup_put(s->dedup, session_id, request->mid, true, clock_monotonic_us(), NULL, 0);
+}
+
 void answer_held(struct coap_peer *p, struct answer *a, uint64_t ticket)
 {
 	struct coap_server *s = p->server;

@@ -65,6 +65,8 @@ struct coap_exchange {
 	struct coap_peer *peer; /* NULL: its session is gone */
 	struct link of_server;
 	struct link of_peer;
+	struct link unacknowledged; /* in the server's list: nothing was said to the device yet */
+	int64_t acknowledge_us;
 	struct origin origin;
 	struct observation *candidate;	 /* a registration, not yet accepted */
 	struct observation *observation; /* it is for a notification to this one */
@@ -148,7 +150,8 @@ struct coap_server {
 	struct coap_exchange *calling; /* of the handler that is running, until it is answered */
 
 	struct link peers, exchanges;
-	struct link held; /* by ticket */
+	struct link unacknowledged; /* by time */
+	struct link held;	    /* by ticket */
 	struct link transfers;
 	size_t uploads, downloads;
 
@@ -176,6 +179,9 @@ struct receiving { /* whom the message is from */
 
 /* server->in is a request that is no repeat. */
 void request(struct receiving *r);
+
+/* Acknowledge what has waited for its answer long enough. When it has something to do next. */
+int64_t requests_acknowledge(struct coap_server *s, int64_t now_us);
 
 /* --- peer.c --- */
 
@@ -240,6 +246,8 @@ void answer_now(struct coap_server *s, uint64_t session_id, void *session, struc
 		bool keep);
 void answer_empty(struct coap_server *s, uint64_t session_id, void *session,
 		  const struct message_id *request);
+/* Nothing yet; repeats of it are not run meanwhile. */
+void answer_none(struct coap_server *s, uint64_t session_id, const struct message_id *request);
 /* Likewise, when the ticket comes. */
 void answer_held(struct coap_peer *p, struct answer *a, uint64_t ticket);
 /* As a message of its own; ticket 0: at once. */

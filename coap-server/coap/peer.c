@@ -83,6 +83,7 @@ static void drop_exchanges(struct coap_peer *p)
 			LINK_OWNER(list_take(&p->exchanges), struct coap_exchange, of_peer);
 
 		/* Whoever has it will still answer it. */
+		link_remove(&e->unacknowledged);
 		e->peer = NULL;
 		e->observation = NULL;
 	}
@@ -141,6 +142,7 @@ struct coap_exchange *exchange_new(struct coap_server *s)
 	memset(e, 0, sizeof(*e));
 	e->server = s;
 	link_init(&e->of_peer);
+	link_init(&e->unacknowledged);
 	list_append(&s->exchanges, &e->of_server);
 	s->late++;
 	s->stats.exchanges++;
@@ -162,6 +164,7 @@ void exchange_free(struct coap_exchange *e)
 		e->peer->pending--;
 	link_remove(&e->of_peer);
 	link_remove(&e->of_server);
+	link_remove(&e->unacknowledged);
 	free(e->candidate);
 	s->late--;
 	s->stats.exchanges--;

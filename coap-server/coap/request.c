@@ -245,6 +245,8 @@ void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
 			}
 			observation_answer(ob, &e->origin, reply);
 		}
+	} else if (!list_empty(&e->unacknowledged)) {
+		answer_first(p, e, reply);
 	} else {
 		compose(p, &e->origin, reply, &a);
 		observe_outcome(p, e, reply, &a);
@@ -252,6 +254,36 @@ void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
 	}
 	exchange_free(e);
 	peer_settle(p);
+}
+
+static void put_off(struct receiving *r, struct coap_exchange *e)
+{
+	struct coap_server *s = r->s;
+
+	if (s->o.acknowledge_after_us == 0 || e->origin.id.type != MESSAGE_CON) {
+		answer_empty(s, r->id, r->session, &e->origin.id);
+		return;
+	}
+	answer_none(s, r->id, &e->origin.id);
+	e->acknowledge_us = clock_monotonic_us() + s->o.acknowledge_after_us;
+	list_append(&s->unacknowledged, &e->unacknowledged);
+}
+
+int64_t requests_acknowledge(struct coap_server *s, int64_t now_us)
+{
+	while (!list_empty(&s->unacknowledged)) {
+		struct coap_exchange *e =
+			LINK_OWNER(s->unacknowledged.next, struct coap_exchange, unacknowledged);
+		struct coap_peer *p = e->peer;
+
+		if (e->acknowledge_us > now_us)
+			return e->acknowledge_us;
+		link_remove(&e->unacknowledged);
+		peer_use(p);
+		answer_empty(s, p->id, p->session, &e->origin.id);
+		peer_settle(p);
+	}
+	return INT64_MAX;
 }
 
 /* All memory that the reply may need is there before the handler acts. */
@@ -316,10 +348,14 @@ static void run(struct receiving *r, struct coap_peer *p, const struct coap_rout
 	s->calling = e;
 	done = route->handler(s->o.arg, &s->in.call, &reply, e);
 	if (done == COAP_LATER) {
+		bool waits = s->calling == e; /* else it was answered before it was put off */
+
 		s->calling = NULL;
 		if (route != &s->well_known)
 			s->route_late[route - s->o.routes] = true;
-		if (!p->gone)
+		if (!p->gone && waits)
+			put_off(r, e);
+		else if (!p->gone)
 			answer_empty(s, r->id, r->session, &id);
 		return;
 	}

@@ -17,6 +17,7 @@ int coap_server_open(struct coap_server **out, const struct coap_server_options 
 	s->o = *o;
 	link_init(&s->peers);
 	link_init(&s->exchanges);
+	link_init(&s->unacknowledged);
 	link_init(&s->held);
 	link_init(&s->transfers);
 	link_init(&s->due);
@@ -173,6 +174,7 @@ int64_t coap_server_tick(struct coap_server *s)
 	/* Each of these can give the next one something to wait for. */
 	observe_tick(s, now_us);
 	next = outbox_tick(s, now_us);
+	next = earlier(next, requests_acknowledge(s, now_us));
 	next = earlier(next, transfers_expire(s, now_us));
 	return earlier(next, observe_next(s, now_us));
 }

@@ -116,6 +116,11 @@ struct coap_server_options {
 	/* One record for this session. 0 or -errno (then it is as if lost). */
 	int (*send)(void *arg, void *session, const uint8_t *data, size_t len);
 
+	/* How long the acknowledgement of a request that is put off (COAP_LATER) waits for its
+	 * answer, to travel with it: that spares the device two datagrams. Less than ACK_TIMEOUT,
+	 * 2 s (RFC 7252 sections 4.8 and 5.2.2). 0: it goes at once. */
+	int64_t acknowledge_after_us;
+
 	size_t max_body;      /* bytes of a request put together from blocks; more is 4.13 */
 	size_t max_transfers; /* of one session at a time, each direction; its oldest makes room */
 	size_t max_transfers_all; /* of all sessions together; beyond it 5.03 */
@@ -149,9 +154,10 @@ void coap_server_receive(struct coap_server *s, struct coap_peer **peer, uint64_
 void coap_server_forget(struct coap_server *s, struct coap_peer **peer);
 
 /*
- * Answer what was put off with COAP_LATER. A session that has ended meanwhile is fine. The
- * acknowledgement was empty, so this goes as a message of its own, and is retransmitted until the
- * device acknowledges it (RFC 7252 section 5.2.2).
+ * Answer what was put off with COAP_LATER. A session that has ended meanwhile is fine. Within
+ * acknowledge_after_us the answer travels with the acknowledgement. After that one went empty, so
+ * the answer is a message of its own, and is retransmitted until the device acknowledges it
+ * (RFC 7252 section 5.2.2).
  */
 void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
 			const struct coap_reply *reply);

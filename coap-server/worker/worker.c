@@ -20,7 +20,8 @@
 
 #define TRANSFERS_PER_SESSION 4
 #define ANSWERS_PER_SESSION   4
-#define DOCUMENT_WAIT_MAX_S   10 /* longer than that no device waits */
+#define DOCUMENT_WAIT_MAX_S   10		/* longer than that no device waits */
+#define ACKNOWLEDGE_AFTER_US  (500 * US_PER_MS) /* most answers of the database come before */
 #define CLOSE_LIMIT_MS	      300
 
 const char *worker_source(char text[WORKER_SOURCE_MAX], unsigned number)
@@ -218,6 +219,7 @@ static int open_coap(struct worker *w)
 		.max_body = (size_t)c->coap_max_body_bytes,
 		.max_transfers = TRANSFERS_PER_SESSION,
 		.max_transfers_all = (size_t)c->coap_max_transfers,
+		.acknowledge_after_us = ACKNOWLEDGE_AFTER_US,
 		.max_exchanges = (size_t)c->coap_max_exchanges,
 		.max_observations = (size_t)c->coap_max_observations,
 		.dedup_per_session = ANSWERS_PER_SESSION,

@@ -431,10 +431,102 @@ static void test_a_session_cannot_have_more_than_64_answers_outstanding(void **s
 	assert_null(f->a->peer);
 }
 
+/* --- The acknowledgement waits for the answer for a while --- */
+
+static int set_up_patient(void **state)
+{
+	fixture_defaults();
+	fixture_options.acknowledge_after_us = 500 * US_PER_MS;
+	*state = fixture_new();
+	fixture_defaults();
+	return 0;
+}
+
+#define PATIENT(f) cmocka_unit_test_setup_teardown(f, set_up_patient, tear_down)
+
+static void test_a_quick_answer_travels_with_the_acknowledgement(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_seen seen;
+
+	get_later(f->a, B_CON, 7, "tok");
+	fixture_run(f, 400 * US_PER_MS);
+	expect_nothing(f->a);
+	get_later(f->a, B_CON, 7, "tok");
+	expect_nothing(f->a);
+	answer(f, 0, "value");
+	seen = expect(f->a);
+	assert_int_equal(seen.type, B_ACK);
+	assert_int_equal(seen.mid, 7);
+	assert_int_equal(seen.code, CODE(2, 5));
+	assert_true(seen_token(&seen, "tok"));
+	assert_true(seen_text(&seen, "value"));
+	assert_null(f->a->peer);
+	fixture_run(f, 100 * US_PER_S);
+	expect_nothing(f->a);
+	/* The repeat gets the same, and nothing is run again. */
+	get_later(f->a, B_CON, 7, "tok");
+	seen = expect(f->a);
+	assert_int_equal(seen.code, CODE(2, 5));
+	assert_int_equal(stats_of(f).requests, 1);
+}
+
+static void test_a_slow_answer_finds_its_request_acknowledged(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_seen seen;
+
+	get_later(f->a, B_CON, 7, "tok");
+	fixture_run(f, 501 * US_PER_MS);
+	seen = expect(f->a);
+	assert_int_equal(seen.type, B_ACK);
+	assert_int_equal(seen.code, 0);
+	assert_int_equal(seen.mid, 7);
+	answer(f, 0, "value");
+	seen = expect(f->a);
+	assert_int_equal(seen.type, B_CON);
+	assert_int_equal(seen.code, CODE(2, 5));
+}
+
+static void test_the_end_of_the_session_ends_the_wait(void **state)
+{
+	struct fixture *f = *state;
+
+	get_later(f->a, B_CON, 7, "tok");
+	coap_server_forget(f->server, &f->a->peer);
+	fixture_run(f, 10 * US_PER_S);
+	expect_nothing(f->a);
+	answer(f, 0, "value");
+	expect_nothing(f->a);
+	assert_int_equal(stats_of(f).exchanges, 0);
+}
+
+static void test_a_quick_answer_can_be_held(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_seen seen;
+
+	get_later(f->a, B_CON, 7, "tok");
+	reply_with(f, FG_COAP_CODE(2, 4), NULL);
+	f->reply.hold = 5;
+	coap_server_answer(f->server, f->exchange[0], &f->reply);
+	fixture_run(f, 10 * US_PER_S);
+	expect_nothing(f->a);
+	coap_server_release(f->server, 5, true);
+	seen = expect(f->a);
+	assert_int_equal(seen.type, B_ACK);
+	assert_int_equal(seen.mid, 7);
+	assert_int_equal(seen.code, CODE(2, 4));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_late_answer_is_a_message_of_its_own),
+		PATIENT(test_a_quick_answer_travels_with_the_acknowledgement),
+		PATIENT(test_a_slow_answer_finds_its_request_acknowledged),
+		PATIENT(test_the_end_of_the_session_ends_the_wait),
+		PATIENT(test_a_quick_answer_can_be_held),
 		TEST(test_a_late_answer_is_retransmitted_until_it_is_hopeless),
 		TEST(test_an_acknowledgement_ends_the_retransmissions),
 		TEST(test_a_reset_ends_them_too),
