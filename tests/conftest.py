@@ -256,7 +256,10 @@ class CoapStack(Stack):
 
     def device(self, credentials=None, server=None, name=None, **options):
         """A Device of coap-client without a session. credentials: what psk, jwt_key or devices made, or an id
-        of such; None: a device that proves nothing in the handshake. The server's certificate is checked."""
+        of such; None: a device that proves nothing in the handshake. The server's certificate is checked. The
+        server is at 127.0.0.1, or at server_address."""
+        # By a Connection ID the client knows which records are its own, whoever had its port before.
+        options = {"server": options.pop("server_address", None), "cid_length": 4, **options}
         if isinstance(credentials, str):
             credentials = self.keys.get(credentials) or self.credentials[credentials]
         if isinstance(credentials, Psk):
@@ -279,6 +282,10 @@ class CoapStack(Stack):
             answer = device.post("auth/jwt", credentials.token(), format=0)
             assert answer.code == "2.01", answer
         return device
+
+    def documents_ready(self, device, timeout=15):
+        """Wait until the device's worker has its connection for state and store."""
+        mqtt.eventually(lambda: device.get("state").code != "5.03", timeout, "the database's answer")
 
     def in_force(self, server=None, timeout=5):
         """Wait until what was committed in the registry up to now is in force in every worker: a new device
