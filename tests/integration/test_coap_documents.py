@@ -36,7 +36,7 @@ class Reader:
         assert [value for row in rows for value in row] == list(values(block)), block
 
     def notification(self):
-        return self.device.notification(self.observation)
+        return self.device.notification(token=self.observation)
 
     def ask(self, request):
         method, _, rest = request.partition(" ")
@@ -46,7 +46,7 @@ class Reader:
         path, _, query = path.partition("?")
         options = {"query": query} if query else {}
         if method == "OBSERVE":
-            answer = self.device.request("GET", path, observe=0, **options)
+            answer = self.device.observe(path, **options)
             assert answer.observe is not None
             self.observation = answer.token
             return answer
@@ -102,7 +102,7 @@ def test_an_outage_is_said_and_survived(coap):
     coap.in_force()
     device = coap.connected("dev-1")
     eventually(lambda: device.put("store/v", b"kept").code[0] == "2", 30, "the connection to the database")
-    observed = device.request("GET", "store/v", observe=0)
+    observed = device.observe("store/v")
     assert observed.code == "2.05"
     coap.stop_database()
     eventually(lambda: device.get("store/v").code == "5.03", 10, "that the outage is seen")
@@ -110,7 +110,7 @@ def test_an_outage_is_said_and_survived(coap):
     assert refused.code == "5.03" and refused.max_age > 0
     assert device.post("msg/d2c", {"seq": 1, "temperature": 21.5}).code == "2.01"
     coap.start_database()
-    again = device.notification(observed.token, timeout=60)
+    again = device.notification(timeout=60, token=observed.token)
     assert (again.code, again.payload) == ("2.05", b"kept")
     assert device.get("store/v").payload == b"kept"
 
@@ -130,8 +130,8 @@ def test_all_workers_tell_what_any_of_them_changed(coap):
     observed = []
     for device in observers:
         eventually(lambda d=device: d.get("state").code == "2.05", 30, "the connection to the database")
-        observed.append(device.request("GET", "state", observe=0, accept=CBOR))
+        observed.append(device.observe("state", accept=CBOR))
     assert observers[0].request("PATCH", "state/desired", payload='{"a": 1}', format=JSON).code == "2.04"
     for device, answer in zip(observers, observed, strict=True):
-        told = device.notification(answer.token)
+        told = device.notification(token=answer.token)
         assert (told.code, told.payload) == ("2.05", b"\xa1\x61a\x01")

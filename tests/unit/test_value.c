@@ -179,6 +179,67 @@ static void test_long_text_is_printed_whole(void **state)
 	assert_string_equal(print(*state, json(*state, text)), text);
 }
 
+static void check_encoded(struct fixture *f, struct value v, const char *bytes, size_t len)
+{
+	size_t n = 0;
+	const uint8_t *encoded = value_encode_cbor(&f->arena, &v, &n);
+
+	assert_non_null(encoded);
+	assert_int_equal(n, len);
+	assert_memory_equal(encoded, bytes, len);
+}
+
+#define ENCODED(f, v, bytes) check_encoded(f, v, bytes, sizeof(bytes) - 1)
+
+/* As RFC 8949 appendix A has them. */
+static void test_cbor_is_encoded_as_in_the_appendix(void **state)
+{
+	struct fixture *f = *state;
+
+	ENCODED(f, json(f, "0"), "\x00");
+	ENCODED(f, json(f, "23"), "\x17");
+	ENCODED(f, json(f, "24"), "\x18\x18");
+	ENCODED(f, json(f, "1000"), "\x19\x03\xe8");
+	ENCODED(f, json(f, "1000000"), "\x1a\x00\x0f\x42\x40");
+	ENCODED(f, json(f, "1000000000000"), "\x1b\x00\x00\x00\xe8\xd4\xa5\x10\x00");
+	ENCODED(f, json(f, "-1"), "\x20");
+	ENCODED(f, json(f, "-1000"), "\x39\x03\xe7");
+	ENCODED(f, json(f, "-9223372036854775808"), "\x3b\x7f\xff\xff\xff\xff\xff\xff\xff");
+	ENCODED(f, number(100000.0), "\xfa\x47\xc3\x50\x00");
+	ENCODED(f, number(1.1), "\xfb\x3f\xf1\x99\x99\x99\x99\x99\x9a");
+	ENCODED(f, number(1.0e300), "\xfb\x7e\x37\xe4\x3c\x88\x00\x75\x9c");
+	ENCODED(f, json(f, "[false,true,null]"), "\x83\xf4\xf5\xf6");
+	ENCODED(f, json(f, "[]"), "\x80");
+	ENCODED(f, json(f, "{}"), "\xa0");
+	ENCODED(f, json(f, "\"\\u00fc\""), "\x62\xc3\xbc");
+	ENCODED(f, json(f, "{\"a\":1,\"b\":[2,3]}"), "\xa2\x61\x61\x01\x61\x62\x82\x02\x03");
+	ENCODED(f, CBOR(f, "\xa2\x01\x44\x01\x02\x03\x04\x20\x60"),
+		"\xa2\x01\x44\x01\x02\x03\x04\x20\x60");
+}
+
+static void test_long_text_and_arrays_are_encoded_with_their_length(void **state)
+{
+	struct fixture *f = *state;
+	char text[303], bytes[303] = "\x79\x01\x2c";
+
+	memset(text, 'x', sizeof(text));
+	text[0] = text[301] = '"';
+	text[302] = '\0';
+	memset(bytes + 3, 'x', 300);
+	check_encoded(f, json(f, text), bytes, 303);
+}
+
+static void test_encoding_without_memory_gives_null(void **state)
+{
+	struct value v = json(*state, "[1,2]");
+	struct arena small;
+	size_t len;
+
+	arena_init(&small, 256, 0);
+	assert_null(value_encode_cbor(&small, &v, &len));
+	arena_free(&small);
+}
+
 static void test_printing_without_memory_gives_null(void **state)
 {
 	struct value v =
@@ -375,6 +436,9 @@ int main(void)
 		TEST(test_number_is_printed_short_and_stays_a_number),
 		TEST(test_number_reads_back_the_same),
 		TEST(test_long_text_is_printed_whole),
+		TEST(test_cbor_is_encoded_as_in_the_appendix),
+		TEST(test_long_text_and_arrays_are_encoded_with_their_length),
+		TEST(test_encoding_without_memory_gives_null),
 		TEST(test_printing_without_memory_gives_null),
 		TEST(test_printing_more_than_the_arena_holds_gives_null),
 		TEST(test_size_is_limited),
