@@ -46,7 +46,7 @@ struct device { /* what a DTLS session is otherwise */
 static struct pg_cluster cluster;
 static struct config config = {.document_max_bytes = MAX_BYTES};
 static struct resources resources;
-static struct device x, y, locked;
+static struct device x, y, little, locked;
 
 const struct dtls_identity *__wrap_dtls_session_identity(const struct dtls_session *s);
 const struct dtls_identity *__wrap_dtls_session_identity(const struct dtls_session *s)
@@ -245,7 +245,26 @@ static struct etag etag_of(const struct coap_seen *seen)
 
 /* --- Setting up --- */
 
-/* As sql/0007_documents.sql gives it to every device, and a policy with nothing. */
+static void allow(struct snapshot_builder *b, const char *policy, enum policy_action action,
+		  const char *filter)
+{
+	char err[128];
+
+	if (snapshot_add_policy_rule(b, policy, false, action, filter, err, sizeof(err)) != 0)
+		fail_msg("%s", err);
+}
+
+static void add_device(struct snapshot_builder *b, const char *id, const char *policy)
+{
+	char err[128];
+
+	if (snapshot_add_principal(b, id, PRINCIPAL_DEVICE, PRINCIPAL_ACTIVE, policy, err,
+				   sizeof(err)) != 0)
+		fail_msg("%s", err);
+}
+
+/* The rights of sql/0007_documents.sql for every device; and such that reading and changing, and
+ * one document and the other, are told apart. */
 static const struct snapshot *make_snapshot(void)
 {
 	static const char *const filters[] = {"m/d/${device}/state", "m/d/${device}/state/#",
@@ -255,28 +274,21 @@ static const struct snapshot *make_snapshot(void)
 	char err[128];
 
 	assert_int_equal(snapshot_add_policy(b, "device", err, sizeof(err)), 0);
+	assert_int_equal(snapshot_add_policy(b, "little", err, sizeof(err)), 0);
 	assert_int_equal(snapshot_add_policy(b, "none", err, sizeof(err)), 0);
 	for (size_t i = 0; i < 3; i++) {
-		assert_int_equal(snapshot_add_policy_rule(b, "device", false, POLICY_PUBLISH,
-							  filters[i], err, sizeof(err)),
-				 0);
-		assert_int_equal(snapshot_add_policy_rule(b, "device", false, POLICY_RECEIVE,
-							  filters[i], err, sizeof(err)),
-				 0);
+		allow(b, "device", POLICY_PUBLISH, filters[i]);
+		allow(b, "device", POLICY_RECEIVE, filters[i]);
 	}
-	/* May read, may not write. */
-	assert_int_equal(snapshot_add_policy_rule(b, "none", false, POLICY_RECEIVE,
-						  "m/d/${device}/store/readable", err, sizeof(err)),
-			 0);
-	assert_int_equal(snapshot_add_principal(b, "x", PRINCIPAL_DEVICE, PRINCIPAL_ACTIVE,
-						"device", err, sizeof(err)),
-			 0);
-	assert_int_equal(snapshot_add_principal(b, "y", PRINCIPAL_DEVICE, PRINCIPAL_ACTIVE,
-						"device", err, sizeof(err)),
-			 0);
-	assert_int_equal(snapshot_add_principal(b, "locked", PRINCIPAL_DEVICE, PRINCIPAL_ACTIVE,
-						"none", err, sizeof(err)),
-			 0);
+	allow(b, "little", POLICY_RECEIVE, "m/d/${device}/state");
+	allow(b, "little", POLICY_RECEIVE, "m/d/${device}/state/desired");
+	allow(b, "little", POLICY_PUBLISH, "m/d/${device}/state/reported");
+	allow(b, "little", POLICY_RECEIVE, "m/d/${device}/store/readable");
+	allow(b, "little", POLICY_PUBLISH, "m/d/${device}/store/writable");
+	add_device(b, "x", "device");
+	add_device(b, "y", "device");
+	add_device(b, "little", "little");
+	add_device(b, "locked", "none");
 	s = snapshot_build(b, 1);
 	assert_non_null(s);
 	return s;
@@ -359,7 +371,8 @@ static int begin(void **state)
 
 	(void)state;
 	pg_cluster_sql(&cluster, "delete from device;"
-				 "insert into device (id) values ('x'), ('y'), ('locked')");
+				 "insert into device (id) values"
+				 " ('x'), ('y'), ('little'), ('locked')");
 	memset(&resources, 0, sizeof(resources));
 	resources.config = &config;
 	resources.snapshot = make_snapshot();
@@ -369,6 +382,7 @@ static int begin(void **state)
 		fail_msg("%s", err);
 	make_device(&x, "x");
 	make_device(&y, "y");
+	make_device(&little, "little");
 	make_device(&locked, "locked");
 	wait_connected();
 	return 0;
@@ -376,10 +390,10 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-	struct device *const devices[] = {&x, &y, &locked};
+	struct device *const devices[] = {&x, &y, &little, &locked};
 
 	(void)state;
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < sizeof(devices) / sizeof(*devices); i++)
 		coap_server_forget(resources.server, &devices[i]->peer);
 	documents_close(resources.documents);
 	coap_server_close(resources.server);
@@ -613,9 +627,21 @@ static void test_who_may_not_is_told_so(void **state)
 	assert_code(put(&locked, "state/desired", "{}"), CODE(4, 3));
 	assert_code(get(&locked, "store/v"), CODE(4, 3));
 	assert_code(put(&locked, "store/v", "1"), CODE(4, 3));
-	assert_code(get(&locked, "store/readable"), CODE(4, 4));
-	assert_code(put(&locked, "store/readable", "1"), CODE(4, 3));
-	assert_code(ASK(&locked, .method = FG_COAP_DELETE, .path = "store/readable"), CODE(4, 3));
+	assert_code(ASK(&locked, .method = FG_COAP_DELETE, .path = "store/v"), CODE(4, 3));
+}
+
+static void test_each_right_is_for_one_thing(void **state)
+{
+	(void)state;
+	assert_code(get(&little, "state"), CODE(2, 5));
+	assert_code(patch(&little, "state/reported", "{\"a\":1}"), CODE(2, 4));
+	assert_code(patch(&little, "state/desired", "{\"a\":1}"), CODE(4, 3));
+	assert_code(get(&little, "store/readable"), CODE(4, 4));
+	assert_code(put(&little, "store/readable", "1"), CODE(4, 3));
+	assert_code(ASK(&little, .method = FG_COAP_DELETE, .path = "store/readable"), CODE(4, 3));
+	assert_code(put(&little, "store/writable", "1"), CODE(2, 1));
+	assert_code(get(&little, "store/writable"), CODE(4, 3));
+	assert_code(ASK(&little, .method = FG_COAP_DELETE, .path = "store/writable"), CODE(2, 2));
 }
 
 static void test_a_large_state_comes_in_blocks(void **state)
@@ -924,6 +950,7 @@ int main(void)
 		TEST(test_state_that_the_device_has_is_not_sent_again),
 		TEST(test_state_changes_only_if_it_is_what_the_device_knows),
 		TEST(test_who_may_not_is_told_so),
+		TEST(test_each_right_is_for_one_thing),
 		TEST(test_a_large_state_comes_in_blocks),
 		TEST(test_a_value_is_made_replaced_read_and_deleted),
 		TEST(test_a_value_is_not_turned_into_another_format),
