@@ -7,6 +7,7 @@
  * be something.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "coap-server/resource/document.h"
@@ -88,7 +89,8 @@ static int take_document(struct resources *r, const struct coap_call *call,
 	if (rc != 0)
 		return rc;
 	if (v.type != VALUE_MAP) {
-		strcpy(reason, "the state is an object, and so must be what changes it");
+		snprintf(reason, REASON_MAX,
+			 "the state is an object, and so must be what changes it");
 		return -EBADMSG;
 	}
 	q->payload = call->payload;

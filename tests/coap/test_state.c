@@ -390,10 +390,10 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-	struct device *const devices[] = {&x, &y, &little, &locked};
+	struct device *const devices[] = {&x, &y, &little, &locked, NULL};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(devices) / sizeof(*devices); i++)
+	for (size_t i = 0; devices[i]; i++)
 		coap_server_forget(resources.server, &devices[i]->peer);
 	documents_close(resources.documents);
 	coap_server_close(resources.server);
