@@ -33,9 +33,9 @@ CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libfieldgate.a
 
-# Small programs of one C file each. demo-device is a client: it links nothing of core. fieldgate-secret is a
-# part of pki/fleet; the other tools are for tests.
-PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/tools/fieldgate-secret
+# The demo devices are clients: they link nothing of core. fieldgate-secret is a part of pki/fleet; the other
+# tools are for tests.
+PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/device-fw/demo/demo-coap $(B)/tools/fieldgate-secret
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
@@ -77,8 +77,8 @@ $(TOOLS) $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 $(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS) -lm
 
-$(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< -lmosquitto -lcbor -ljansson -lm
+$(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-fw/demo/sample.o
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -lcbor -ljansson -lm
 
 # What these test is no part of libfieldgate.a.
 $(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
@@ -118,6 +118,10 @@ CRYPTO_SPEED += $(B)/$(1)/tests/deps/crypto_speed
 endef
 $(eval $(call mbedtls_flavour,mbedtls,$(CRYPTO_OBJ)))
 $(eval $(call mbedtls_flavour,mbedtls-plain,))
+
+# With Mbed TLS's own code, as a device has it.
+$(B)/device-fw/demo/demo-coap: $(B)/mbedtls-plain/device-fw/demo/demo_coap.o $(B)/device-fw/demo/sample.o
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%) -lcbor -ljansson -lm
 
 # fieldgate-coap. Everything but its main file is an archive, so that tests link what they test.
 COAP_LIB := $(B)/libfieldgate-coap.a

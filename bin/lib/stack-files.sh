@@ -52,7 +52,36 @@ write_fieldgate_conf() {
 		# Written by bin/fieldgate-stack at each start; changes are lost. README.md lists the settings.
 		database.url = $(database_url fieldgate_ingest)
 		state.dir = $run_dir/state
+
+		# The CoAP server's; the plugin passes them over. Devices may show their certificate, or use a JWT or
+		# a pre-shared key that is registered for them.
+		coap.listen = [::]:$coap_port
+		coap.certificate_file = $run_dir/pki/servers/localhost/chain.pem
+		coap.key_file = $run_dir/pki/servers/localhost/key.pem
+		coap.client_ca_file = $run_dir/pki/device-ca-chain.pem
+		secrets.key_file = $run_dir/secrets
+		${sessions_dir:+coap.sessions_dir = $sessions_dir}
 	END
+}
+
+# The master key of pre-shared keys: drawn once, as the database holds what it has sealed.
+make_master_key() {
+	[[ -s $run_dir/secrets ]] || (umask 077 && openssl rand -hex 32 >"$run_dir/secrets.new" \
+		&& mv -- "$run_dir/secrets.new" "$run_dir/secrets")
+}
+
+# DTLS sessions live on tmpfs, so that they survive `make stop` and `make run` but not the machine's reboot.
+# Those of a RUN_DIR that is gone are removed here. Sets sessions_dir; empty: there is no tmpfs.
+make_sessions_dir() {
+	local shm=/dev/shm dir
+	sessions_dir=
+	[[ $(stat --file-system --format=%T "$shm" 2>/dev/null) == tmpfs && -w $shm ]] || return 0
+	for dir in "$shm/fieldgate-run-$EUID"-*/; do
+		[[ ! -O $dir || ! -r $dir/run_dir || -d $(<"$dir/run_dir") ]] || rm -rf -- "$dir"
+	done
+	sessions_dir=$shm/fieldgate-run-$EUID-$(printf '%s' "$run_dir" | sha256sum | cut -c -16)
+	[[ -d $sessions_dir ]] || mkdir -m 0700 -- "$sessions_dir"
+	printf '%s\n' "$run_dir" >"$sessions_dir/run_dir"
 }
 
 single_quoted() { # TEXT

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The demo device: what a firmware does, in one file. It connects by mutual TLS as Nordic's client
+ * The demo device: what a firmware does. It connects by mutual TLS as Nordic's client
  * does (MQTT 3.1.1, client id = device id), publishes a few messages of eight readings with QoS 1,
  * JSON and CBOR in turn, each with the device's own time, and believes only what the broker has
  * acknowledged.
@@ -8,20 +8,17 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include <cbor.h>
-#include <jansson.h>
 #include <mosquitto.h>
 
-#define METRIC_COUNT	8
+#include "device-fw/demo/sample.h"
+
 #define TOPIC_MAX	128
 #define KEEPALIVE_S	60
 #define ANSWER_LIMIT_MS 10000 /* how long the broker may take for an answer */
@@ -33,23 +30,6 @@ struct options {
 	int count;
 };
 
-struct metric {
-	const char *name;
-	double base, swing; /* a reading is base + swing * sin(...) */
-};
-
-static const struct metric metrics[METRIC_COUNT] = {
-	{"temperature", 21.5, 1.5},	{"humidity", 48, 6},
-	{"pressure", 1013.2, 0.8},	{"light", 320, 45},
-	{"battery", 3.92, 0.02},	{"rsrp", -93, 4},
-	{"latitude", 63.421, 0.000125}, {"longitude", 10.437, 0.000125},
-};
-
-struct sample {
-	int64_t ts_ms; /* since 1970 */
-	double values[METRIC_COUNT];
-};
-
 struct device {
 	struct mosquitto *client;
 	bool connected;
@@ -57,75 +37,6 @@ struct device {
 	int acknowledged; /* id of the message whose PUBACK came last */
 	bool gone;
 };
-
-static int64_t now_ms(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* Three decimals are enough for a sensor, six for a position. */
-static void measure(struct sample *s, int number)
-{
-	s->ts_ms = now_ms(CLOCK_REALTIME);
-	for (int i = 0; i < METRIC_COUNT; i++) {
-		double value = metrics[i].base + metrics[i].swing * sin(0.7 * number + i);
-
-		s->values[i] = round(value * 1e6) / 1e6;
-		if (metrics[i].swing > 0.001)
-			s->values[i] = round(value * 1e3) / 1e3;
-	}
-}
-
-/* Both encoders return malloc'd bytes, or NULL without memory. */
-static unsigned char *encode_json(const struct sample *s, size_t *len)
-{
-	json_t *map = json_object();
-	char *text = NULL;
-	int rc = json_object_set_new(map, "ts", json_integer(s->ts_ms));
-
-	for (int i = 0; i < METRIC_COUNT; i++)
-		rc |= json_object_set_new(map, metrics[i].name, json_real(s->values[i]));
-	if (rc == 0)
-		text = json_dumps(map, JSON_COMPACT | JSON_REAL_PRECISION(9));
-	json_decref(map);
-	*len = text ? strlen(text) : 0;
-	return (unsigned char *)text;
-}
-
-/* Takes over the reference to value. */
-static bool cbor_put(cbor_item_t *map, const char *name, cbor_item_t *value)
-{
-	cbor_item_t *key = cbor_build_string(name);
-	bool ok = key && value && cbor_map_add(map, (struct cbor_pair){.key = key, .value = value});
-
-	if (key)
-		cbor_decref(&key);
-	if (value)
-		cbor_decref(&value);
-	return ok;
-}
-
-static unsigned char *encode_cbor(const struct sample *s, size_t *len)
-{
-	cbor_item_t *map = cbor_new_definite_map(METRIC_COUNT + 1);
-	unsigned char *bytes = NULL;
-	size_t size = 0;
-	bool ok;
-
-	*len = 0;
-	if (!map)
-		return NULL;
-	ok = cbor_put(map, "ts", cbor_build_uint64((uint64_t)s->ts_ms));
-	for (int i = 0; i < METRIC_COUNT; i++)
-		ok = ok && cbor_put(map, metrics[i].name, cbor_build_float8(s->values[i]));
-	if (ok)
-		*len = cbor_serialize_alloc(map, &bytes, &size);
-	cbor_decref(&map);
-	return bytes;
-}
 
 static void on_connect(struct mosquitto *client, void *arg, int code)
 {
@@ -228,8 +139,8 @@ static int send_sample(struct device *d, const char *topic, int number)
 	size_t len;
 	int rc;
 
-	measure(&sample, number);
-	payload = as_json ? encode_json(&sample, &len) : encode_cbor(&sample, &len);
+	sample_measure(&sample, number);
+	payload = as_json ? sample_encode_json(&sample, &len) : sample_encode_cbor(&sample, &len);
 	if (!payload)
 		return give_up("cannot encode", MOSQ_ERR_NOMEM);
 	rc = publish_and_wait(d, topic, payload, len);

@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 120
+DEMO_ROWS = 10
 STOP_LIMIT_S = 60
 
 
@@ -45,8 +46,9 @@ def free_ports(count):
 class Stack:
     """One RUN_DIR with its ports, and the `make run` that was started last."""
 
-    def __init__(self, run_dir, as_user=()):
+    def __init__(self, run_dir, as_user=(), command=("make", "run")):
         self.run_dir = Path(run_dir)
+        self.command = command
         self.mqtt_port, self.coap_port, self.pg_port = free_ports(3)
         self.as_user = list(as_user)
         self.process = None
@@ -74,7 +76,7 @@ class Stack:
 
         self.text = ""
         self.process = subprocess.Popen(
-            [*self.as_user, "make", "run"], cwd=ROOT, env=self.environment, text=True, stdin=subprocess.DEVNULL,
+            [*self.as_user, *self.command], cwd=ROOT, env=self.environment, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=prepare)
         self.reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
         self.reader.start()
@@ -151,6 +153,13 @@ class Stack:
             self.wait_for_end()
         self.make("stop")
         self.assert_nothing_left()
+        for directory in self.sessions():
+            shutil.rmtree(directory)
+
+    def sessions(self):
+        """Directories of DTLS sessions, which stay on tmpfs when the stack is stopped."""
+        found = Path("/dev/shm").glob("fieldgate-run-*/run_dir")
+        return [file.parent for file in found if file.read_text() == f"{self.run_dir}\n"]
 
 
 @pytest.fixture(scope="module")
@@ -192,16 +201,17 @@ def wait_until(condition, limit=20):
 
 def test_run_shows_what_the_demo_device_published(stack):
     acknowledged = re.findall(r"\[demo\] acknowledged: 8 readings as \d+ bytes of (JSON|CBOR)", stack.text)
-    assert acknowledged == ["JSON", "CBOR"] * 4
+    assert acknowledged == ["JSON", "CBOR"] * 5  # eight over MQTT, two over CoAP
+    assert re.search(r"\[demo\] demo-device is connected to .* with Connection ID, and posts to msg/d2c", stack.text)
     table = stack.text[stack.text.index("select device, ts, temperature"):]
     rows = re.findall(r"^ demo-device \|.*$", table, re.M)
-    assert len(rows) == 8
+    assert len(rows) == DEMO_ROWS
     for row in rows:
         assert len([cell for cell in row.split("|") if cell.strip()]) == 10
 
 
 def test_log_lines_have_a_time_and_the_name_of_their_part(stack):
-    for part in ("stack", "postgres", "sql", "pki", "broker", "demo"):
+    for part in ("stack", "postgres", "sql", "pki", "broker", "coap", "demo"):
         assert re.search(rf"^\d\d:\d\d:\d\d \[{part}\] \S", stack.text, re.M), part
 
 
@@ -301,6 +311,17 @@ def test_port_in_use_is_named_with_its_holder_and_its_setting(other_stack, setti
     other_stack.assert_nothing_left()
 
 
+def test_udp_port_in_use_is_named_with_its_holder_and_its_setting(other_stack):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", other_stack.coap_port))
+        result = other_stack.make("run")
+    assert result.returncode != 0
+    assert f"port {other_stack.coap_port} is in use by" in result.stderr
+    assert f"(pid {os.getpid()})" in result.stderr
+    assert "make run COAP_PORT=" in result.stderr
+    other_stack.assert_nothing_left()
+
+
 @pytest.mark.parametrize("value", ["0", "65536", "http", "-1", "08883"])
 def test_a_port_that_is_none_is_refused(other_stack, value):
     result = other_stack.make("run", f"MQTT_PORT={value}")
@@ -316,7 +337,7 @@ def test_two_stacks_at_once_with_an_awkward_directory(stack, tmp_path):
         env = second.env()
         assert env["FIELDGATE_CREDENTIALS"] == f"{second.run_dir}/pki/devices"
         publish(env, "demo-device", b'{"temperature": 2}')
-        wait_until(lambda: second.rows(env=env) == 9)
+        wait_until(lambda: second.rows(env=env) == DEMO_ROWS + 1)
         assert stack.rows() > 0
         assert second.interrupt() is not None
         second.assert_nothing_left()
@@ -342,7 +363,7 @@ def test_ctrl_c_leaves_nothing_and_a_second_run_keeps_the_data(stack):
     assert stack.make("env").returncode != 0
 
     stack.start_and_wait()
-    assert stack.rows() == before + 1 + 8
+    assert stack.rows() == before + 1 + DEMO_ROWS
     assert "making a PostgreSQL cluster" not in stack.text
 
 
@@ -370,7 +391,8 @@ def test_ctrl_c_reaches_a_stack_that_a_script_started_in_the_background(stack):
     stack.start_and_wait()
 
 
-@pytest.mark.parametrize("part,name", [("mosquitto -c", "Mosquitto"), (r"postgres -D|postgres.*-D", "PostgreSQL")])
+@pytest.mark.parametrize("part,name", [
+    ("mosquitto -c", "Mosquitto"), (r"postgres -D|postgres.*-D", "PostgreSQL"), ("fieldgate-coap /", "fieldgate-coap")])
 def test_the_death_of_one_part_is_said_and_stops_the_rest(stack, part, name):
     os.kill(stack.pid_of(part), signal.SIGKILL)
     assert stack.wait_for_end() != 0
@@ -385,7 +407,19 @@ def test_what_a_killed_stack_leaves_is_cleared_by_the_next_run(stack):
     stack.process.wait(STOP_LIMIT_S)
     assert stack.make("env").returncode != 0
     stack.start_and_wait()
-    assert stack.rows() == before + 8
+    assert stack.rows() == before + DEMO_ROWS
+
+
+def test_sessions_of_a_run_dir_that_is_gone_are_removed(stack, tmp_path):
+    directory = Path("/dev/shm") / f"fieldgate-run-{os.geteuid()}-test{os.getpid()}"
+    directory.mkdir(mode=0o700)
+    (directory / "run_dir").write_text(f"{tmp_path / 'gone'}\n")
+    (directory / "worker-0.slots").write_text("sessions")
+    stack.interrupt()
+    assert len(stack.sessions()) == 1
+    stack.start_and_wait()
+    assert not directory.exists()
+    assert len(stack.sessions()) == 1
 
 
 def test_a_revoked_demo_device_does_not_keep_the_stack_from_starting(stack):
@@ -398,7 +432,8 @@ def test_a_revoked_demo_device_does_not_keep_the_stack_from_starting(stack):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_can_run_it():
-    """With everything built. nobody owns nothing, so the directory is made here."""
+    """With everything built: `make run` would build the libraries once more for a user who cannot read root's.
+    nobody owns nothing, so the directory is made here."""
     home = Path("/var/tmp") / f"fieldgate-test-{os.getpid()}"
     home.mkdir()
     as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
@@ -406,10 +441,10 @@ def test_an_ordinary_user_can_run_it():
         pytest.skip("nobody cannot read the source tree")
     try:
         shutil.chown(home, "nobody", "nogroup")
-        s = Stack(home / "run", as_user)
+        s = Stack(home / "run", as_user, ("bin/fieldgate-stack", "run"))
         try:
             s.start_and_wait()
-            assert s.rows() == 8
+            assert s.rows() == DEMO_ROWS
             s.interrupt()
             s.assert_nothing_left()
         finally:
