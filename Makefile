@@ -16,7 +16,7 @@ JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-
 .PHONY: help run stop env settings build programs deps deps-present test unit unit-programs test-programs integration lint \
 	fuzz fuzz-programs bench crypto-speed crypto-speed-programs clean
 
-#: Fieldgate: MQTT devices with certificates in, rows in PostgreSQL out.
+#: Fieldgate: devices over MQTT and CoAP in, rows in PostgreSQL out.
 #: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
 #:
 #: Targets
@@ -93,7 +93,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 #: Settings: on make's command line or in the environment
 #:   RUN_DIR             run      where a stack keeps its data, keys and logs; another one is another stack
 #:   MQTT_PORT           8883     port of the broker
-#:   COAP_PORT           5684     reserved for the CoAP server, which is not there yet
+#:   COAP_PORT           5684     port of the CoAP server (UDP)
 #:   PG_PORT             5433     port of the private PostgreSQL
 #:   MODE                release  release, asan (address and undefined sanitizer) or fuzz
 #:   FUZZ_SECONDS        30       how long `make fuzz` runs each target

@@ -59,15 +59,14 @@ write_fieldgate_conf() {
 		coap.certificate_file = $run_dir/pki/servers/localhost/chain.pem
 		coap.key_file = $run_dir/pki/servers/localhost/key.pem
 		coap.client_ca_file = $run_dir/pki/device-ca-chain.pem
-		secrets.key_file = $run_dir/secrets
+		secrets.key_file = $run_dir/pki/master.key
 		${sessions_dir:+coap.sessions_dir = $sessions_dir}
 	END
 }
 
-# The master key of pre-shared keys: drawn once, as the database holds what it has sealed.
+# `fleet psk` would make it with the first pre-shared key; the CoAP server wants it from the beginning.
 make_master_key() {
-	[[ -s $run_dir/secrets ]] || (umask 077 && openssl rand -hex 32 >"$run_dir/secrets.new" \
-		&& mv -- "$run_dir/secrets.new" "$run_dir/secrets")
+	[[ -e $run_dir/pki/master.key ]] || "$build/tools/fieldgate-secret" make-key "$run_dir/pki/master.key" 9>&-
 }
 
 # DTLS sessions live on tmpfs, so that they survive `make stop` and `make run` but not the machine's reboot.

@@ -36,7 +36,7 @@ const struct setting settings[] = {
 	NUMBER("database.timeout_s", database_timeout_s, "60", 1, 3600,
 	       "A database that takes a statement and stays silent this long is given up and connected to again."),
 	TEXT("state.dir", state_dir, NULL,
-	     "Directory of the journal and of the registry's copy on disk; one per process, on a real disk, mode 0700."),
+	     "Directory of the journals and of the registry's copies on disk, on a real disk, mode 0700. Each process has its own in it: `mqtt`, `coap`, `coap-1`."),
 	NUMBER("registry.poll_ms", registry_poll_ms, "2000", 100, 5000,
 	       "How often the database is asked whether devices, credentials or policies changed, should a notification be lost."),
 	CHOICE("journal.durability", journal_durability, "default", "default|write|fsync",
