@@ -62,6 +62,8 @@ static void from_endpoint(void *arg, const struct address *to, const uint8_t *da
 	struct world *w = arg;
 
 	w->out_count++;
+	memcpy(w->out_last.bytes, data, len);
+	w->out_last.len = len;
 	w->out_bytes += len;
 	if (len > w->out_longest)
 		w->out_longest = len;
@@ -131,9 +133,10 @@ static int psk(void *arg, const struct address *from, const uint8_t *identity, s
 static int certificate(void *arg, const struct address *from, const uint8_t *der, size_t len,
 		       struct dtls_identity *who)
 {
-	const struct world *w = arg;
+	struct world *w = arg;
 
 	(void)from;
+	w->certificate_asked++;
 	if (w->refuse_certificate || !memmem(der, len, "device-crt", 10))
 		return -1;
 	snprintf(who->id, sizeof(who->id), "device-crt");

@@ -62,6 +62,7 @@ struct world {
 	void *arg;
 	size_t unaddressed; /* datagrams of the endpoint to where no client is */
 	size_t out_count, out_bytes, out_longest;
+	struct world_datagram out_last;
 
 	/* What the endpoint said. */
 	struct dtls_session *opened, *spoke; /* the last ones; NULL when they have ended */
@@ -70,7 +71,7 @@ struct world {
 	char text[DTLS_PLAINTEXT_MAX * 2 + 1];
 	bool echo; /* answer with the same; default */
 	bool refuse_psk, refuse_certificate, refuse_resumed;
-	size_t resumed_asked;
+	size_t resumed_asked, certificate_asked;
 	struct dtls_identity resumed_who;
 	void (*on_data)(struct world *w, struct dtls_session *s); /* instead of echo */
 };
@@ -97,7 +98,8 @@ void world_wait(struct world *w, int64_t us);
 int64_t world_now_us(void);
 
 /* A file of the tests' keys: "ca.pem", "server.pem", "server.key", "device.pem" (CN device-crt),
- * "device.key", "stranger.pem" and .key (another CA's), "p384.pem" and .key. */
+ * "device.key", "stranger.pem" and .key (another CA's), "p384.pem" and .key, "long.pem" (a
+ * chain of 1.5 kB) and .key, and more: see world_pki.c. */
 const char *world_file(const char *name);
 
 struct world_client *world_client(struct world *w, enum world_kind kind, bool connection_id);

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "coap-server/dtls/blob.h"
+#include "coap-server/dtls/internal.h"
 #include "tests/coap/dtls_world.h"
 
 static struct dtls_stats stats_of(const struct world *w)
@@ -27,12 +29,19 @@ static struct dtls_stats stats_of(const struct world *w)
 
 /* --- Parking --- */
 
+static void check_live_and_echo(struct world *w, struct dtls_session *s)
+{
+	assert_true(stats_of(w).live <= w->options.live_contexts);
+	assert_int_equal(dtls_send(s, (const uint8_t *)w->text, strlen(w->text)), 0);
+}
+
 static void check_bound(struct world *w)
 {
 	struct world_client *c[200];
 	char text[48];
 
 	w->options.live_contexts = 16;
+	w->on_data = check_live_and_echo;
 	world_open(w);
 	for (int i = 0; i < 200; i++) {
 		c[i] = world_connect(w, i % 2 ? WORLD_PSK_CLIENT : WORLD_CLIENT_CERTIFICATE,
@@ -320,6 +329,58 @@ static void test_crash_between_two_records_of_a_session(void **state)
 	}
 }
 
+static void (*deliver)(void *arg, const struct address *to, const uint8_t *data, size_t len);
+static size_t checked;
+
+/* When a record leaves, the slot says that its number is used. */
+static void check_slot_and_send(void *arg, const struct address *to, const uint8_t *data,
+				size_t len)
+{
+	struct world *w = arg;
+	struct slot_content slot;
+	struct blob_counters counters;
+	struct record r;
+
+	assert_int_equal(dtls_record_parse(&r, data, len), 0);
+	if (r.epoch == 1 && w->spoke && w->spoke->slot) {
+		assert_true(slots_get(w->endpoint->slots, w->spoke->slot, &slot));
+		assert_int_equal(blob_counters(slot.blob, slot.blob_len, &counters), 0);
+		assert_true(counters.out == r.number + 1);
+		checked++;
+	}
+	deliver(arg, to, data, len);
+}
+
+/* When its content is used, the slot says that it was received. */
+static void check_slot_and_echo(struct world *w, struct dtls_session *s)
+{
+	struct slot_content slot;
+	struct blob_counters counters;
+
+	assert_true(slots_get(w->endpoint->slots, s->slot, &slot));
+	assert_int_equal(blob_counters(slot.blob, slot.blob_len, &counters), 0);
+	assert_true(counters.top == (s->newest & RECORD_SEQUENCE_MASK));
+	assert_true(address_equal(&slot.address, &s->address));
+	assert_int_equal(dtls_send(s, (const uint8_t *)w->text, strlen(w->text)), 0);
+}
+
+static void test_slot_is_ahead_of_what_is_sent_and_of_what_is_used(void **state)
+{
+	struct world *w = *state;
+	struct world_client *c;
+
+	deliver = w->callbacks.send;
+	w->callbacks.send = check_slot_and_send;
+	w->on_data = check_slot_and_echo;
+	world_open(w);
+	c = world_connect(w, WORLD_PSK_CLIENT, true);
+	for (int i = 0; i < 10; i++) {
+		world_check_echo(c, "x");
+		world_client_move(c);
+	}
+	assert_int_equal(checked, 10);
+}
+
 static void test_session_that_ended_does_not_come_back(void **state)
 {
 	struct world *w = *state;
@@ -594,6 +655,7 @@ int main(void)
 		SLOTS_TEST(test_sixteen_contexts_serve_two_hundred_sessions_with_slots),
 		SLOTS_TEST(test_sessions_survive_a_crash),
 		SLOTS_TEST(test_crash_between_two_records_of_a_session),
+		SLOTS_TEST(test_slot_is_ahead_of_what_is_sent_and_of_what_is_used),
 		SLOTS_TEST(test_session_that_ended_does_not_come_back),
 		SLOTS_TEST(test_silent_session_does_not_survive),
 		SLOTS_TEST(test_close_keeps_what_is_in_slots_and_tells_the_others),

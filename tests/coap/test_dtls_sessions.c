@@ -489,6 +489,7 @@ static void test_alert_in_clear_ends_nothing(void **state)
 		}
 	}
 	assert_int_equal(w->closed_count, 0);
+	assert_int_equal(stats_of(w).handshakes_failed, 0);
 	world_check_echo(plain, "x");
 	world_check_echo(cid, "y");
 	assert_int_equal(world_handshake_for(shaking, 3), 0);
@@ -583,6 +584,7 @@ static void test_unknown_psk_identity_and_wrong_key_look_the_same(void **state)
 	struct world_client *unknown, *wrong;
 	int first;
 	size_t datagrams, bytes;
+	struct world_datagram alert;
 
 	world_client_options(w, WORLD_PSK_CLIENT, true, &o);
 	world_open(w);
@@ -591,6 +593,7 @@ static void test_unknown_psk_identity_and_wrong_key_look_the_same(void **state)
 	assert_int_equal(first, MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
 	datagrams = w->out_count;
 	bytes = w->out_bytes;
+	alert = w->out_last;
 	dtls_close(w->endpoint);
 
 	w->out_count = w->out_bytes = 0;
@@ -600,6 +603,8 @@ static void test_unknown_psk_identity_and_wrong_key_look_the_same(void **state)
 	assert_int_equal(failed_handshake(w, &o, &wrong), first);
 	assert_int_equal(w->out_count, datagrams);
 	assert_int_equal(w->out_bytes, bytes);
+	assert_int_equal(alert.len, w->out_last.len);
+	assert_memory_equal(alert.bytes, w->out_last.bytes, alert.len);
 	assert_int_equal(unknown->sent, wrong->sent);
 }
 
@@ -669,6 +674,7 @@ static void test_certificate_with_someone_elses_key_opens_no_session(void **stat
 	o.key_file = world_file("stranger.key");
 	world_open(w);
 	assert_int_not_equal(failed_handshake(w, &o, &c), 0);
+	assert_int_equal(w->certificate_asked, 0);
 }
 
 int main(void)
