@@ -165,7 +165,8 @@ const struct address *dtls_session_address(const struct dtls_session *s);
 
 bool dtls_session_has_cid(const struct dtls_session *s);
 
-/* user_size bytes, zero at first (also after a restart), the caller's until `closed` returns. */
+/* user_size bytes, zero at first (also after a restart), aligned for pointers, the caller's until
+ * `closed` returns. */
 void *dtls_user(struct dtls_session *s);
 
 /*

@@ -105,7 +105,6 @@ struct dtls_session {
 	struct context *context; /* NULL: parked */
 	struct kept *kept;	 /* NULL: in the slot, or nothing to keep yet */
 	uint64_t id;
-	uint64_t newest; /* number of the newest authentic record */
 	int64_t opened_us, last_us;
 	uint32_t slot;	/* 0: none */
 	uint32_t timer; /* see timers.c */
@@ -117,7 +116,7 @@ struct dtls_session {
 	bool in_address; /* is in the table of addresses */
 	struct dtls_identity identity;
 	struct address address;
-	alignas(max_align_t) uint8_t user[];
+	alignas(void *) uint8_t user[];
 };
 
 #define SESSION_OF(link, member)                                                                   \

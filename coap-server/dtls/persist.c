@@ -215,16 +215,6 @@ struct restoring {
 	bool no_memory;
 };
 
-/* The device's own number of what it sent last; epoch 1, as all that is in slots. */
-static uint64_t newest_of(const struct slot_content *c)
-{
-	struct blob_counters counters;
-
-	if (blob_counters(c->blob, c->blob_len, &counters) != 0)
-		return 0;
-	return UINT64_C(1) << 48 | counters.top;
-}
-
 static void restore_one(void *arg, uint32_t slot, const struct slot_content *c)
 {
 	struct restoring *r = arg;
@@ -244,7 +234,6 @@ static void restore_one(void *arg, uint32_t slot, const struct slot_content *c)
 		return;
 	}
 	s->slot = slot;
-	s->newest = newest_of(c);
 	if (c->id >= e->next_id)
 		e->next_id = c->id + 1;
 	e->stats.restored++;

@@ -230,12 +230,12 @@ static bool windows_equal(struct window a, struct window b)
 
 /* RFC 9146 section 6: authentic, and newer than all before. Return routability is not asked for: an
  * answer is the size of a request's, and nothing is sent to an address that has sent nothing. */
-static void follow(struct dtls_session *s, const struct record *r, const struct address *from)
+static void follow(struct dtls_session *s, struct window before, const struct record *r,
+		   const struct address *from)
 {
-	if (r->number <= s->newest)
-		return;
-	s->newest = r->number;
-	if (address_equal(&s->address, from) || !s->has_cid)
+	bool newer = before.bits == 0 || (r->number & RECORD_SEQUENCE_MASK) > before.top;
+
+	if (!newer || !s->has_cid || address_equal(&s->address, from))
 		return;
 	dtls_session_leave_address(s);
 	s->address = *from;
@@ -255,11 +255,12 @@ static int activate(struct dtls_session *s)
 	return rc;
 }
 
-static void authentic(struct dtls_session *s, const struct record *r, const struct address *from)
+static void authentic(struct dtls_session *s, struct window before, const struct record *r,
+		      const struct address *from)
 {
 	s->endpoint->stats.authentic++;
 	s->last_us = clock_monotonic_us();
-	follow(s, r, from);
+	follow(s, before, r, from);
 	if (s->slot)
 		slots_set_in(s->endpoint->slots, s->slot, r->number, &s->address, s->last_us);
 	if (!s->active)
@@ -357,7 +358,7 @@ void dtls_session_record(struct dtls_session *s, const struct record *r, const s
 		forged(s, from);
 		return;
 	}
-	authentic(s, r, from);
+	authentic(s, before, r, from);
 	if (ret == MBEDTLS_ERR_SSL_WANT_READ)
 		return;
 	if (ret <= 0) {

@@ -25,7 +25,7 @@
 
 /* Bytes of a serialised session: 230 with a PSK, 262 with certificates on both sides, and up to 32
  * more if the peer wants a long Connection ID. Every slot takes it in memory. */
-#define SLOT_BLOB_MAX 320
+#define SLOT_BLOB_MAX 296
 
 struct slots;
 
