@@ -126,14 +126,19 @@ static void add_child(struct supervisor *s, bool drains, unsigned number)
 			(struct child){.drains = drains, .number = number, .ready_fd = -1};
 }
 
-/* "coap-7" -> 7; false for what is no such name. */
-static bool source_number(const char *name, unsigned *number)
+/* "coap-7": 7; -1 for what is no such name. */
+static long source_number(const char *name)
 {
+	static const char prefix[] = "coap-";
 	char text[WORKER_SOURCE_MAX];
+	long number;
 
-	if (sscanf(name, "coap-%2u", number) != 1)
-		return false;
-	return strcmp(worker_source(text, *number), name) == 0;
+	if (strncmp(name, prefix, strlen(prefix)) != 0)
+		return -1;
+	number = strtol(name + strlen(prefix), NULL, 10);
+	if (number < 1 || number >= WORKERS_MAX)
+		return -1;
+	return strcmp(worker_source(text, (unsigned)number), name) == 0 ? number : -1;
 }
 
 /* Journals of workers beyond those that there are now. */
@@ -141,14 +146,15 @@ static void find_former(struct supervisor *s)
 {
 	DIR *dir = opendir(s->config->state_dir);
 	struct dirent *entry;
-	unsigned number;
 
 	if (!dir)
 		return; /* it will be made */
-	while ((entry = readdir(dir)))
-		if (source_number(entry->d_name, &number) &&
-		    number >= (unsigned)s->config->coap_workers)
-			add_child(s, true, number);
+	while ((entry = readdir(dir))) {
+		long number = source_number(entry->d_name);
+
+		if (number >= s->config->coap_workers)
+			add_child(s, true, (unsigned)number);
+	}
 	closedir(dir);
 }
 
@@ -268,8 +274,9 @@ static void say_ready(struct supervisor *s)
 			return;
 	s->said_ready = true;
 	log_set_level(LOG_LEVEL_INFO);
-	log_info("coap_ready", NULL, "listening on %s, port %u; workers=%lld", s->config->coap_listen,
-		 (unsigned)sockets_port(s->sockets), (long long)s->config->coap_workers);
+	log_info("coap_ready", NULL, "listening on %s, port %u; workers=%lld",
+		 s->config->coap_listen, (unsigned)sockets_port(s->sockets),
+		 (long long)s->config->coap_workers);
 	log_set_level((enum log_level)s->config->log_level);
 }
 

@@ -49,14 +49,14 @@ static bool ready(struct worker *w, const struct address *from)
 static int accept_identity(struct worker *w, const struct address *from,
 			   const struct identity *found, struct dtls_identity *who)
 {
-	const char *id = found->principal ? found->principal->id : NULL;
+	const struct principal *p = found->principal;
 
-	if (found->refusal != REFUSAL_NONE) {
-		refuse(w, from, id, "%s", found->why);
+	if (found->refusal != REFUSAL_NONE || !p) {
+		refuse(w, from, p ? p->id : NULL, "%s", found->why);
 		return -1;
 	}
 	memset(who, 0, sizeof(*who));
-	memcpy(who->id, id, strlen(id) + 1);
+	memcpy(who->id, p->id, strlen(p->id) + 1);
 	who->kind = (uint8_t)found->credential->kind;
 	memcpy(who->fingerprint, found->credential->fingerprint, FINGERPRINT_LEN);
 	return 0;

@@ -27,8 +27,9 @@
 const char *worker_source(char text[WORKER_SOURCE_MAX], unsigned number)
 {
 	if (number == 0)
-		return strcpy(text, "coap");
-	snprintf(text, WORKER_SOURCE_MAX, "coap-%u", number);
+		snprintf(text, WORKER_SOURCE_MAX, "coap");
+	else
+		snprintf(text, WORKER_SOURCE_MAX, "coap-%u", number);
 	return text;
 }
 

@@ -296,7 +296,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 			return -1;
 		*text = optarg;
 	}
-	o->count = atoi(count);
+	o->count = (int)strtol(count, NULL, 10);
 	return o->id && o->ca && o->certificate && o->key && o->count > 0 ? 0 : -1;
 }
 
