@@ -24,7 +24,7 @@ from harness.pki import Fleet, device_certificate  # noqa: E402
 from harness.postgres import fresh_database  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SECRET = ROOT / "build" / "release" / "tools" / "fieldgate-secret"
+SECRET = ROOT / "build" / os.environ.get("MODE", "release") / "tools" / "fieldgate-secret"
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 
 
