@@ -180,10 +180,12 @@ void dtls_context_put(struct context *c)
 
 void dtls_contexts_free(struct dtls_endpoint *e)
 {
-	struct context *c;
+	struct list *l = e->pool.next, *next;
 
-	while ((c = first_of(&e->pool)) != NULL)
-		context_free(c);
+	for (; l != &e->pool; l = next) {
+		next = l->next;
+		context_free((struct context *)(void *)l);
+	}
 	e->pool_count = 0;
 }
 

@@ -310,7 +310,8 @@ static int run(struct context *c)
 	return ret;
 }
 
-static void step(struct dtls_session *s)
+/* resend: its time has come to send the last flight again. */
+static void step(struct dtls_session *s, bool resend)
 {
 	struct dtls_endpoint *e = s->endpoint;
 	struct context *c = s->context;
@@ -318,7 +319,9 @@ static void step(struct dtls_session *s)
 	int ret;
 
 	e->shaking = s;
+	h->resend_now = resend;
 	ret = run(c);
+	h->resend_now = false;
 	e->shaking = NULL;
 	c->in = NULL;
 	if (ret == 0)
@@ -334,19 +337,14 @@ void dtls_handshake_record(struct dtls_session *s, const struct record *r)
 {
 	s->context->in = r->bytes;
 	s->context->in_len = r->len;
-	step(s);
+	step(s, false);
 }
 
 void dtls_handshake_timer(struct dtls_session *s, int64_t now_us)
 {
-	struct handshake *h = s->context->handshake;
-
-	if (now_us >= h->deadline_us) {
+	if (now_us >= s->context->handshake->deadline_us) {
 		fail(s, MBEDTLS_ERR_SSL_TIMEOUT);
 		return;
 	}
-	h->resend_now = true;
-	step(s);
-	if (s->state == SESSION_HANDSHAKE)
-		h->resend_now = false;
+	step(s, true);
 }

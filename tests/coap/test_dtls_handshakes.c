@@ -154,9 +154,10 @@ static bool to_client_but_not_in_outage(struct world *w, struct world_client *c,
 
 static void check_lost_last_flight(struct world *w, bool cid)
 {
-	struct outage o = {.from = 3, .to = 3}; /* cookie, flight, [Finished] */
+	static struct outage o;
 	struct world_client *c;
 
+	o = (struct outage){.from = 3, .to = 3}; /* cookie, flight, [Finished] */
 	world_open(w);
 	c = world_client(w, WORLD_PSK_CLIENT, cid);
 	w->passes = to_client_but_not_in_outage;
@@ -358,8 +359,9 @@ static void test_answer_to_a_hello_is_no_longer_than_the_hello(void **state)
 static struct world_client *half_open(struct world *w)
 {
 	struct world_client *c = world_client(w, WORLD_PSK_CLIENT, true);
-	struct outage o = {.from = 2, .to = 100};
+	static struct outage o;
 
+	o = (struct outage){.from = 2, .to = 100};
 	w->passes = to_client_but_not_in_outage;
 	w->arg = &o;
 	assert_int_equal(dtls_peer_handshake(c->peer), MBEDTLS_ERR_SSL_WANT_READ);

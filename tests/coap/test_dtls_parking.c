@@ -143,7 +143,7 @@ static void test_sending_to_another_session_inside_a_callback(void **state)
 	b = world_connect(w, WORLD_PSK_CLIENT, true);
 	w->on_data = answer_all;
 	world_say(b, "b");
-	for (char expected = '1'; expected <= '3'; expected++) {
+	for (int expected = '1'; expected <= '3'; expected++) {
 		assert_int_equal(world_heard(a)[0], expected);
 		assert_int_equal(world_heard(b)[0], expected);
 	}
