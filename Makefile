@@ -67,6 +67,7 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck, SPDX lines
 
 fuzz: ## Run each tests/fuzz/fuzz_*.c for FUZZ_SECONDS
 	@bin/install-deps test fuzz
+	@deps/build --mode fuzz --make build/fuzz/deps.mk
 	@$(MAKE) MODE=fuzz $(JOBS) fuzz-programs
 	@bin/lib/fuzz
 

@@ -44,9 +44,6 @@ UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_HELPERS := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
 UNIT_TESTS := $(UNIT_SRC:%.c=$(B)/%)
 
-# Each tests/fuzz/fuzz_x.c holds one LLVMFuzzerTestOneInput; they are built with MODE=fuzz only.
-FUZZ_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
-
 # `make V=1` shows the commands.
 run = $(if $(filter 1,$(V)),,@printf '  %-4s %s\n' $(1) $@ && )
 
@@ -73,9 +70,6 @@ BENCH_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 $(TOOLS) $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lm
-
-$(FUZZ_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS) -lm
 
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-fw/demo/sample.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -lcbor -ljansson -lm
@@ -145,6 +139,13 @@ COAP_TEST_HELPERS := $(patsubst %.c,$(B)/mbedtls/%.o,$(filter-out $(COAP_TEST_SR
 COAP_TESTS := $(COAP_TEST_SRC:%.c=$(B)/mbedtls/%)
 $(COAP_TESTS): %: %.o $(COAP_TEST_HELPERS) $(UNIT_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(COAP_LIB) $(LIB) $(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
+		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
+
+# Each tests/fuzz/fuzz_x.c holds one LLVMFuzzerTestOneInput, on top of both archives and of what the tests of
+# the CoAP server share; they are built with MODE=fuzz only.
+FUZZ_PROGRAMS := $(patsubst %.c,$(B)/mbedtls/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(FUZZ_PROGRAMS): %: %.o $(COAP_TEST_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
 		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
 
 # The client of integration tests and benches: one or many devices with DTLS and CoAP, driven over stdin.
