@@ -14,7 +14,7 @@ include build.mk
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: help run stop env settings build programs deps deps-present test unit unit-programs test-programs integration lint \
-	fuzz fuzz-programs bench crypto-speed crypto-speed-programs clean
+	fuzz fuzz-programs bench bench-coap crypto-speed crypto-speed-programs clean
 
 #: Fieldgate: devices over MQTT and CoAP in, rows in PostgreSQL out.
 #: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
@@ -75,6 +75,12 @@ bench: ## Measure; QUICK=1 takes less than a minute
 	@bin/install-deps bench
 	@$(MAKE) $(JOBS) build test-programs
 	@exec tests/bench/run
+
+bench-coap: ## Measure the CoAP server beside libcoap's own; QUICK=1 takes less than a minute
+	@bin/install-deps bench
+	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@$(MAKE) $(JOBS) build test-programs
+	@exec /usr/bin/python3 tests/bench/bench_coap.py
 
 crypto-speed: ## Measure P-256 and SHA-256 with our hooks and with Mbed TLS's own code
 	@bin/install-deps test

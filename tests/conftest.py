@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 
-import psycopg2.extras
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -21,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import mqtt
 from harness import postgres as pg
 from harness.broker import Broker
-from harness.coap import CoapServer, JwtKey, Psk, make_jwt_key, make_psk
+from harness.coap import CoapServer, JwtKey, Psk, make_jwt_key, make_psk, register
 from harness.coap_client import Client as CoapClient
 from harness.coap_client import ClientError
 from harness.pki import Credentials, Fleet
@@ -230,18 +229,7 @@ class CoapStack(Stack):
     def _register(self, keys, state="active", policy="device"):
         """Rows of principals, where they are not there yet, and of their keys."""
         with contextlib.closing(self.postgres.connect(dbname=self.database)) as connection:
-            connection.autocommit = False
-            with connection, connection.cursor() as cursor:
-                psycopg2.extras.execute_values(
-                    cursor,
-                    "insert into fieldgate.principal (id, state, policy) values %s on conflict do nothing",
-                    [(key.id, state, policy) for key in keys],
-                )
-                psycopg2.extras.execute_values(
-                    cursor,
-                    "insert into fieldgate.credential (kind, fingerprint, principal, material) values %s",
-                    [key.row(self.master_key) for key in keys],
-                )
+            register(connection, keys, self.master_key, state, policy)
         self.keys.update((key.id, key) for key in keys)
         return keys
 

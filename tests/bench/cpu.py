@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU seconds of processes, read from /proc."""
 
+import contextlib
 import os
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -31,3 +32,30 @@ def tree_seconds(pid):
         if parent == pid:
             total += sum(times)
     return total / TICKS
+
+
+def thread_seconds(pid):
+    """Of each thread of a process, by its name; threads that have ended are not among them."""
+    seconds = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/task/{task}/comm") as f:
+                name = f.read().strip()
+            with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                nanoseconds = int(f.read().split()[0])
+            seconds[name] = seconds.get(name, 0) + nanoseconds / 1e9
+    return seconds
+
+
+def machine_seconds():
+    """What all processors have been busy with."""
+    with open("/proc/stat") as f:
+        fields = [int(x) for x in f.readline().split()[1:]]
+    # proc(5): user, nice, system, idle, iowait, irq, softirq, steal
+    return (sum(fields[:3]) + sum(fields[5:7])) / TICKS
+
+
+def memory_bytes(pid):
+    """What the process has in memory that is its own: no files, nothing shared."""
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("RssAnon"))

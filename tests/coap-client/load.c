@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
@@ -268,16 +269,32 @@ static json_t *codes(void)
 
 struct counts { /* at the beginning of the run */
 	uint64_t handshakes, resumed;
+	int64_t cpu_us;
 };
+
+static int64_t microseconds(struct timeval t)
+{
+	return t.tv_sec * US_PER_S + t.tv_usec;
+}
+
+static int64_t cpu_us(void)
+{
+	struct rusage used;
+
+	getrusage(RUSAGE_SELF, &used);
+	return microseconds(used.ru_utime) + microseconds(used.ru_stime);
+}
 
 static void report(const struct counts *before)
 {
 	double seconds = (double)(load.stop_us - load.begun_us) / US_PER_S;
 	uint64_t handshakes = totals.handshakes - before->handshakes;
 	uint64_t done = load.o.handshakes ? handshakes : totals.acknowledged;
-	json_t *o = json_pack("{s:i, s:f, s:f, s:o, s:o}", "sessions", (int)load.count, "seconds",
-			      seconds, "per_s", seconds > 0 ? (double)done / seconds : 0.0,
-			      "latency_ms", latencies(), "codes", codes());
+	double cpu_seconds = (double)(cpu_us() - before->cpu_us) / US_PER_S;
+	json_t *o = json_pack("{s:i, s:f, s:f, s:f, s:o, s:o}", "sessions", (int)load.count,
+			      "seconds", seconds, "cpu_seconds", cpu_seconds, "per_s",
+			      seconds > 0 ? (double)done / seconds : 0.0, "latency_ms", latencies(),
+			      "codes", codes());
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -356,7 +373,7 @@ int load_main(int argc, char **argv)
 		set_up();
 	if (load.o.wait)
 		wait_for_line();
-	before = (struct counts){totals.handshakes, totals.resumed};
+	before = (struct counts){totals.handshakes, totals.resumed, cpu_us()};
 	sort_ready();
 	run();
 	drain();

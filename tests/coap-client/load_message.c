@@ -8,6 +8,7 @@
 #define FORMAT_TEXT 0
 #define FORMAT_CBOR 60
 #define POST	    2
+#define PUT	    3
 
 static const struct load_options *options;
 
@@ -96,7 +97,10 @@ size_t load_message_post(uint16_t mid, uint32_t seq, int64_t ts_ms, uint8_t out[
 	size_t readings = options->small ? 1 : NAME_COUNT;
 	uint8_t payload[256];
 	struct writer w = {payload};
-	struct message m = {.type = MESSAGE_CON, .code = POST, .mid = mid, .payload = payload};
+	struct message m = {.type = MESSAGE_CON,
+			    .code = options->put ? PUT : POST,
+			    .mid = mid,
+			    .payload = payload};
 
 	put_head(&w, (uint8_t)(0xa1 + readings + (ts_ms != 0)), 0, 0);
 	put_name(&w, "seq");

@@ -30,7 +30,8 @@ static const char usage[] =
 	"  --seconds S (5)  --setup-seconds S (300)  --drain-seconds S (60)\n"
 	"  --messages N           of each session (any number)\n"
 	"  --first-seq N (1)      number of each session's first message\n"
-	"  --path PATH (msg/d2c)  --small (one reading, not eight)  --timestamp (of the device)\n"
+	"  --path PATH (msg/d2c)  --put (not POST)  --small (one reading, not eight)\n"
+	"  --timestamp            of the device\n"
 	"  --ack-timeout-ms N (2000)  --max-retransmit N (4)\n"
 	"  --acked FILE           write `DEVICE SEQ` for each acknowledgement, before the next "
 	"message\n"
@@ -72,6 +73,8 @@ static bool take_flag(struct load_options *o, int option)
 		return o->handshakes = true;
 	case 'm':
 		return o->small = true;
+	case 'O':
+		return o->put = true;
 	case 'T':
 		return o->timestamp = true;
 	case 'W':
@@ -170,22 +173,39 @@ static bool take_number(struct load_options *o, struct strings *s, int option, c
 }
 
 static const struct option longs[] = {
-	{"server", 1, NULL, 's'},	  {"port", 1, NULL, 'p'},
-	{"credentials", 1, NULL, 'C'},	  {"ca", 1, NULL, 'c'},
-	{"host", 1, NULL, 'h'},		  {"suites", 1, NULL, 'u'},
-	{"sessions", 1, NULL, 'x'},	  {"sockets", 1, NULL, 'k'},
-	{"sources", 1, NULL, 'o'},	  {"handshaking", 1, NULL, 'H'},
-	{"no-cid", 0, NULL, 'N'},	  {"resume", 0, NULL, 'R'},
-	{"handshakes", 0, NULL, 'K'},	  {"in-flight", 1, NULL, 'f'},
-	{"rate", 1, NULL, 'r'},		  {"seconds", 1, NULL, 't'},
-	{"setup-seconds", 1, NULL, 'U'},  {"drain-seconds", 1, NULL, 'd'},
-	{"messages", 1, NULL, 'M'},	  {"first-seq", 1, NULL, 'q'},
-	{"path", 1, NULL, 'a'},		  {"small", 0, NULL, 'm'},
-	{"timestamp", 0, NULL, 'T'},	  {"ack-timeout-ms", 1, NULL, 'i'},
-	{"max-retransmit", 1, NULL, 'j'}, {"acked", 1, NULL, 'A'},
-	{"sent", 1, NULL, 'S'},		  {"wait", 0, NULL, 'W'},
-	{"no-recovery", 0, NULL, 'n'},	  {"no-ping", 0, NULL, 'P'},
-	{"goodbye", 0, NULL, 'G'},	  {0},
+	{"server", 1, NULL, 's'},
+	{"port", 1, NULL, 'p'},
+	{"credentials", 1, NULL, 'C'},
+	{"ca", 1, NULL, 'c'},
+	{"host", 1, NULL, 'h'},
+	{"suites", 1, NULL, 'u'},
+	{"sessions", 1, NULL, 'x'},
+	{"sockets", 1, NULL, 'k'},
+	{"sources", 1, NULL, 'o'},
+	{"handshaking", 1, NULL, 'H'},
+	{"no-cid", 0, NULL, 'N'},
+	{"resume", 0, NULL, 'R'},
+	{"handshakes", 0, NULL, 'K'},
+	{"in-flight", 1, NULL, 'f'},
+	{"rate", 1, NULL, 'r'},
+	{"seconds", 1, NULL, 't'},
+	{"setup-seconds", 1, NULL, 'U'},
+	{"drain-seconds", 1, NULL, 'd'},
+	{"messages", 1, NULL, 'M'},
+	{"first-seq", 1, NULL, 'q'},
+	{"path", 1, NULL, 'a'},
+	{"small", 0, NULL, 'm'},
+	{"put", 0, NULL, 'O'},
+	{"timestamp", 0, NULL, 'T'},
+	{"ack-timeout-ms", 1, NULL, 'i'},
+	{"max-retransmit", 1, NULL, 'j'},
+	{"acked", 1, NULL, 'A'},
+	{"sent", 1, NULL, 'S'},
+	{"wait", 0, NULL, 'W'},
+	{"no-recovery", 0, NULL, 'n'},
+	{"no-ping", 0, NULL, 'P'},
+	{"goodbye", 0, NULL, 'G'},
+	{0},
 };
 
 void load_options_parse(struct load_options *o, int argc, char **argv)

@@ -19,7 +19,7 @@ struct load_options {
 	uint32_t first_seq;
 	int64_t ack_timeout_us;
 	bool handshakes; /* nothing but handshakes */
-	bool resume, no_cid, timestamp, small, wait, goodbye, no_recovery, no_ping;
+	bool resume, no_cid, timestamp, small, put, wait, goodbye, no_recovery, no_ping;
 };
 
 /* Ends the process when they make no sense. */

@@ -17,6 +17,7 @@ import socket
 import tempfile
 import time
 
+import psycopg2.extras
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -88,12 +89,16 @@ class CoapServer(Daemon):
     def config_file(self):
         return self.dir / "fieldgate.conf"
 
+    def begin(self):
+        """Start it, and do not wait."""
+        self.state_dir.mkdir(mode=0o700, exist_ok=True)
+        self._spawn([FIELDGATE_COAP, self.config_file])
+
     def start(self, timeout=30, wait_registry=True):
         """Start it and wait until all workers serve, with a registry from the database or the copy on disk;
         RuntimeError with the log's end when they do not."""
         since = self.log_position()
-        self.state_dir.mkdir(mode=0o700, exist_ok=True)
-        self._spawn([FIELDGATE_COAP, self.config_file])
+        self.begin()
         deadline = time.monotonic() + timeout
         while not self._ready(since, wait_registry):
             self._check_alive(deadline)
@@ -206,6 +211,24 @@ def make_psk(id, identity=None, length=16, key=None):
     identity = (identity if identity is not None else f"psk-{id}")
     return Psk(id, identity if isinstance(identity, bytes) else identity.encode(),
                key or secrets.token_bytes(length))
+
+
+def register(connection, keys, master_key, state="active", policy="device"):
+    """Rows of principals, where they are not there yet, and of their keys (Psk or JwtKey)."""
+    connection.autocommit = False
+    with connection, connection.cursor() as cursor:
+        psycopg2.extras.execute_values(
+            cursor,
+            "insert into fieldgate.principal (id, state, policy) values %s on conflict do nothing",
+            [(key.id, state, policy) for key in keys],
+            page_size=1000,
+        )
+        psycopg2.extras.execute_values(
+            cursor,
+            "insert into fieldgate.credential (kind, fingerprint, principal, material) values %s",
+            [key.row(master_key) for key in keys],
+            page_size=1000,
+        )
 
 
 def make_jwt_key(id):

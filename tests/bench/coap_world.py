@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bench_coap.py needs around it: PostgreSQL with a registry of 100,000 devices, fieldgate-coap, libcoap's
+own coap-server (Mbed TLS build), and what each of them has used of the machine."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import signal
+import subprocess
+import time
+
+from bench.cpu import machine_seconds, memory_bytes, process_seconds, thread_seconds, tree_seconds
+from harness.coap import CoapServer, free_udp_port, make_psk, register
+from harness.load import CoapLoad, load_line
+from harness.pki import Fleet
+from harness.postgres import INGEST, OWNER, REPOSITORY, SUPERUSER, Postgres
+
+STOCK_KEY = "the key of coap-server"
+
+
+class Wrong(Exception):
+    """Not slow but wrong: the bench fails."""
+
+
+def expect(condition, text):
+    if not condition:
+        raise Wrong(text)
+
+
+class Usage:
+    """CPU seconds of a server's processes, of PostgreSQL, and of everybody else since this was made."""
+
+    def __init__(self, pids, postmaster):
+        self.pids, self.postmaster = pids, postmaster
+        self.began = time.monotonic()
+        self.before = self._now()
+
+    def _now(self):
+        threads = [(pid, name, s) for pid in self.pids for name, s in thread_seconds(pid).items()]
+        return {
+            "server": sum(process_seconds(pid) for pid in self.pids),
+            "postgres": tree_seconds(self.postmaster),
+            "machine": machine_seconds(),
+            "talking": sum(s for _, name, s in threads if name == "fieldgate-coap"),
+        }
+
+    def read(self, load):
+        """load: CPU seconds of the load meanwhile. `others` is a part of the whole machine."""
+        used = {name: value - self.before[name] for name, value in self._now().items()}
+        others = used["machine"] - used["server"] - used["postgres"] - load
+        used["others"] = max(0.0, others / (time.monotonic() - self.began) / os.cpu_count())
+        return used
+
+
+class World:
+    def __init__(self, dir, devices, certificates):
+        self.dir = pathlib.Path(dir)
+        self.cleanup = contextlib.ExitStack()
+        self.loads = 0
+        self.servers = 0
+        self.master_key = secrets.token_bytes(32)
+        self.postgres = self.cleanup.enter_context(Postgres(self.dir / "pg"))
+        self.fleet = Fleet(self.dir / "pki", self.postgres.url(OWNER))
+        self.fleet.init()
+        self.server_credentials = self.fleet.server("localhost", "127.0.0.1")
+        self.certificates = self.fleet.mint([f"cert-{i:04d}" for i in range(certificates)])
+        self.keys = [make_psk(f"psk-{i:06d}", identity=f"psk-{i:06d}") for i in range(devices)]
+        with contextlib.closing(self.postgres.connect()) as connection:
+            register(connection, self.keys, self.master_key)
+
+    def close(self):
+        self.cleanup.close()
+
+    @contextlib.contextmanager
+    def server(self, **settings):
+        """A started fieldgate-coap that counts what comes from each source, as in the field, but with a limit
+        that the one address of this bench does not reach."""
+        self.servers += 1
+        limits = {"coap.handshakes_per_source": 1000000, "coap.forgeries_per_source": 1000000}
+        server = CoapServer(
+            self.dir / f"coap{self.servers}",
+            self.postgres.url(INGEST),
+            self.fleet,
+            settings={**limits, "store.status_interval_s": 60, **settings},
+            master_key=self.master_key,
+        )
+        try:
+            server.start(timeout=120)
+            yield server
+            expect(server.running(), f"fieldgate-coap has ended:\n{server.log_tail()}")
+        finally:
+            server.stop()
+            server.remove()
+
+    @contextlib.contextmanager
+    def stock(self):
+        """libcoap's coap-server: an object with `port` and `pid`."""
+        directory = subprocess.run(
+            [REPOSITORY / "deps" / "build", "--peers"], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+        port = free_udp_port() - 1  # DTLS is on the next one
+        chain, key = self.fleet.server_files("localhost")
+        command = [f"{directory}/bin/coap-server", "-A", "127.0.0.1", "-p", str(port), "-v", "3", "-n"]
+        command += ["-h", "stock", "-k", STOCK_KEY, "-c", str(chain), "-j", str(key)]
+        with open(self.dir / "stock.log", "ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process.port = port + 1
+        try:
+            time.sleep(0.5)
+            expect(process.poll() is None, (self.dir / "stock.log").read_text())
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(10)
+
+    def load(self, server, lines, **options):
+        self.loads += 1
+        options = {"ca": self.fleet.ca, "host": "localhost", "logs": False, **options}
+        return CoapLoad(self.dir / f"load{self.loads}", server.port, lines, **options)
+
+    def usage(self, server):
+        return Usage(processes(server), self.postmaster())
+
+    def postmaster(self):
+        return int((self.postgres.dir / "data" / "postmaster.pid").read_text().split("\n")[0])
+
+    # --- Credentials of loads ---
+
+    def psk_lines(self, count):
+        return [load_line(key) for key in self.keys[:count]]
+
+    def certificate_lines(self):
+        return [load_line(credentials) for credentials in self.certificates]
+
+    @staticmethod
+    def anonymous_lines(count):
+        return [f"nobody-{i},none" for i in range(count)]
+
+    @staticmethod
+    def stock_lines(count):
+        return [f"stock-{i},psk,stock-{i},{STOCK_KEY.encode().hex()}" for i in range(count)]
+
+    # --- Rows ---
+
+    def forget_rows(self):
+        """And that a message of the next load has come before."""
+        self.postgres.query("truncate fieldgate.telemetry, fieldgate.sequence_seen")
+
+    def rows(self):
+        return self.postgres.value("select count(*) from fieldgate.telemetry", role=SUPERUSER)
+
+    def wait_for_rows(self, count, timeout=300):
+        """Until all that was acknowledged is stored."""
+        deadline = time.monotonic() + timeout
+        while (rows := self.rows()) < count:
+            expect(time.monotonic() < deadline, f"{rows} of {count} acknowledged messages are stored")
+            time.sleep(0.1)
+        return rows
+
+
+def processes(server):
+    return [server.pid, *(server.workers() if isinstance(server, CoapServer) else [])]
+
+
+def memory(server):
+    """(bytes in memory of a server's processes, bytes of the file with the slots of its sessions)"""
+    slots = 0
+    if isinstance(server, CoapServer):
+        slots = sum(os.stat(p).st_blocks * 512 for p in server.sessions_dir.iterdir())
+    return sum(memory_bytes(pid) for pid in processes(server)), slots
