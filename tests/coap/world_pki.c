@@ -22,10 +22,10 @@ static char dir[64];
 static pid_t owner;
 
 static const char *const files[] = {
-	"ca.pem",      "ca.key",       "server.pem",   "server.key",   "device.pem", "device.key",
-	"other.pem",   "other.key",    "stranger.pem", "stranger.key", "p384.pem",   "p384.key",
-	"chain.pem",   "inter384.pem", "inter384.key", "via384.pem",   "via384.key", "expired.pem",
-	"expired.key", "long.pem",     "long.key",
+	"ca.pem",      "ca.key",      "server.pem",   "server.key",   "device.pem", "device.key",
+	"other.pem",   "other.key",   "stranger.pem", "stranger.key", "p384.pem",   "p384.key",
+	"chain.pem",   "chain.key",   "inter384.pem", "inter384.key", "via384.pem", "via384.key",
+	"expired.pem", "expired.key", "long.pem",     "long.key",
 };
 
 #define FILE_COUNT (sizeof(files) / sizeof(files[0]))
