@@ -49,15 +49,6 @@ static void remember(struct device *d, enum direction direction, const char *fat
 	};
 }
 
-/* xorshift64*: the same seed gives the same losses. */
-static double chance(struct device *d)
-{
-	d->chance ^= d->chance >> 12;
-	d->chance ^= d->chance << 25;
-	d->chance ^= d->chance >> 27;
-	return (double)(d->chance * UINT64_C(0x2545f4914f6cdd1d) >> 11) / (double)(1ULL << 53);
-}
-
 static void deliver(struct device *d, enum direction direction, const uint8_t *datagram, size_t len)
 {
 	if (direction == DIRECTION_OUT)
@@ -69,7 +60,7 @@ static void deliver(struct device *d, enum direction direction, const uint8_t *d
 static void delay(struct device *d, enum direction direction, const uint8_t *datagram, size_t len)
 {
 	struct delayed *one = malloc(sizeof(*one) + len);
-	int64_t longest = d->impairments[direction].delay_us;
+	int64_t later = impairment_delay_us(&d->chance, &d->impairments[direction]);
 
 	if (!one)
 		die("out of memory");
@@ -77,7 +68,7 @@ static void delay(struct device *d, enum direction direction, const uint8_t *dat
 		.next = delayed,
 		.device = d,
 		.direction = direction,
-		.due_us = clock_monotonic_us() + (int64_t)(chance(d) * (double)longest),
+		.due_us = clock_monotonic_us() + later,
 		.len = len,
 	};
 	memcpy(one->data, datagram, len);
@@ -88,9 +79,9 @@ static void pass(struct device *d, enum direction direction, const uint8_t *data
 {
 	const struct impairment *i = &d->impairments[direction];
 
-	if (i->drop > 0 && chance(d) < i->drop) {
+	if (impairment_happens(&d->chance, i->drop)) {
 		remember(d, direction, "dropped", datagram, len);
-	} else if (i->reorder > 0 && chance(d) < i->reorder) {
+	} else if (impairment_happens(&d->chance, i->reorder)) {
 		remember(d, direction, "delayed", datagram, len);
 		delay(d, direction, datagram, len);
 	} else {
@@ -103,7 +94,7 @@ static void pass(struct device *d, enum direction direction, const uint8_t *data
 void capture_pass(struct device *d, enum direction direction, const uint8_t *datagram, size_t len)
 {
 	const struct impairment *i = &d->impairments[direction];
-	bool twice = i->duplicate > 0 && chance(d) < i->duplicate;
+	bool twice = impairment_happens(&d->chance, i->duplicate);
 
 	if (direction == DIRECTION_OUT && d->hold) {
 		d->hold--;

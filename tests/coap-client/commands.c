@@ -187,8 +187,7 @@ static void do_impair(json_t *in, json_int_t id)
 	take_impairment(&d->impairments[DIRECTION_OUT], json_object_get(in, "out"));
 	take_impairment(&d->impairments[DIRECTION_IN], json_object_get(in, "in"));
 	if (json_object_get(in, "seed"))
-		/* Of nothing but zeros the generator makes nothing else. */
-		d->chance = (uint64_t)arg_int(in, "seed", 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+		d->chance = impairment_seed((uint64_t)arg_int(in, "seed", 1));
 	reply(id, NULL);
 }
 

@@ -185,7 +185,7 @@ struct device *device_new(json_t *in, char *err, size_t err_len)
 		goto bad;
 	random_bytes(&d->next_mid, sizeof(d->next_mid));
 	random_bytes(&d->next_token, sizeof(d->next_token));
-	random_bytes(&d->chance, sizeof(d->chance));
+	d->chance = impairment_seed(1);
 	tls_init(&d->tls, &d->config, &events, d);
 	d->next = devices;
 	devices = d;

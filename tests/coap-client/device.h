@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "tests/coap-client/impairment.h"
 #include "tests/coap-client/message.h"
 #include "tests/coap-client/port.h"
 #include "tests/coap-client/tls.h"
@@ -20,11 +21,6 @@
 enum direction {
 	DIRECTION_OUT,
 	DIRECTION_IN,
-};
-
-struct impairment { /* probabilities */
-	double drop, duplicate, reorder;
-	int64_t delay_us; /* longest, of what is reordered */
 };
 
 struct capture {

@@ -17,6 +17,7 @@
 #include "tests/coap-client/load_net.h"
 #include "tests/coap-client/load_options.h"
 #include "tests/coap-client/load_session.h"
+#include "tests/coap-client/lossy.h"
 
 #define SOCKETS_DEFAULT 1000
 #define RECORD_CID	25
@@ -37,7 +38,7 @@ static struct load {
 	struct queue to_shake, ready;
 	int64_t begun_us, stop_us;
 	uint64_t handshakes_begun;
-	bool sending;
+	bool sending, lossy;
 } load;
 
 static volatile sig_atomic_t interrupted;
@@ -101,6 +102,11 @@ static void received(size_t socket, const uint8_t *datagram, size_t len)
 		session_receive(s, datagram, len);
 }
 
+static void received_lossy(size_t socket, const uint8_t *datagram, size_t len)
+{
+	lossy_pass(socket, datagram, len, received);
+}
+
 /* How many could have been begun by now; everything with rate 0. */
 static uint64_t allowed(void)
 {
@@ -162,8 +168,8 @@ static void step(bool messages)
 	begin_handshakes();
 	if (messages)
 		begin_messages();
-	net_wait(load.o.rate > 0 ? 1 : WAIT_MS, received);
-	wheel_turn(clock_monotonic_us(), session_expired);
+	net_wait(load.o.rate > 0 ? 1 : WAIT_MS, load.lossy ? received_lossy : received);
+	wheel_turn(clock_monotonic_us());
 }
 
 static bool all_sent(void)
@@ -366,8 +372,10 @@ int load_main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	load_options_parse(&load.o, argc, argv);
 	session_setup(&load.o);
+	lossy_setup(&load.o.impairment, load.o.seed);
+	load.lossy = load_options_lossy(&load.o);
 	load_log_open(load.o.sent, load.o.acked);
-	wheel_turn(clock_monotonic_us(), session_expired);
+	wheel_turn(clock_monotonic_us());
 	make_sessions();
 	if (!load.o.handshakes)
 		set_up();

@@ -32,7 +32,9 @@ static const char usage[] =
 	"  --first-seq N (1)      number of each session's first message\n"
 	"  --path PATH (msg/d2c)  --put (not POST)  --small (one reading, not eight)\n"
 	"  --timestamp            of the device\n"
-	"  --ack-timeout-ms N (2000)  --max-retransmit N (4)\n"
+	"  --ack-timeout-ms N (2000; also of handshake flights)  --max-retransmit N (4)\n"
+	"  --drop P  --duplicate P  --reorder P  --delay-ms N (100)  --seed N (1)\n"
+	"                         a bad network: probabilities, and the longest delay\n"
 	"  --acked FILE           write `DEVICE SEQ` for each acknowledgement, before the next "
 	"message\n"
 	"  --sent FILE            the same before each message is sent for the first time\n"
@@ -41,10 +43,10 @@ static const char usage[] =
 	"  --no-ping              do not send a CoAP ping after each handshake\n"
 	"  --goodbye              end sessions with close_notify\n";
 
-static _Noreturn void usage_error(void)
+static _Noreturn void show_usage(bool asked)
 {
-	fputs(usage, stderr);
-	exit(2);
+	fputs(usage, asked ? stdout : stderr);
+	exit(asked ? 0 : 2);
 }
 
 static double number(const char *text)
@@ -164,6 +166,21 @@ static bool take_number(struct load_options *o, struct strings *s, int option, c
 	case 'i':
 		o->ack_timeout_us = (int64_t)(number(value) * US_PER_MS);
 		return true;
+	case 'D':
+		o->impairment.drop = number(value);
+		return true;
+	case 'w':
+		o->impairment.duplicate = number(value);
+		return true;
+	case 'V':
+		o->impairment.reorder = number(value);
+		return true;
+	case 'y':
+		o->impairment.delay_us = (int64_t)(number(value) * US_PER_MS);
+		return true;
+	case 'e':
+		o->seed = (uint64_t)number(value);
+		return true;
 	case 'j':
 		o->max_retransmit = (unsigned)number(value);
 		return true;
@@ -204,7 +221,13 @@ static const struct option longs[] = {
 	{"wait", 0, NULL, 'W'},
 	{"no-recovery", 0, NULL, 'n'},
 	{"no-ping", 0, NULL, 'P'},
+	{"drop", 1, NULL, 'D'},
+	{"duplicate", 1, NULL, 'w'},
+	{"reorder", 1, NULL, 'V'},
+	{"delay-ms", 1, NULL, 'y'},
+	{"seed", 1, NULL, 'e'},
 	{"goodbye", 0, NULL, 'G'},
+	{"help", 0, NULL, 'Z'},
 	{0},
 };
 
@@ -223,14 +246,21 @@ void load_options_parse(struct load_options *o, int argc, char **argv)
 		.drain_seconds = 60,
 		.first_seq = 1,
 		.ack_timeout_us = 2 * US_PER_S,
+		.impairment.delay_us = 100 * US_PER_MS,
+		.seed = 1,
 	};
 	while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1)
 		if (!take_flag(o, option) && !take_text(o, &s, option, optarg) &&
 		    !take_number(o, &s, option, optarg))
-			usage_error();
+			show_usage(option == 'Z');
 	if (!s.port || !o->credentials || optind != argc || !o->sources || !o->handshaking ||
 	    target_parse(&o->server, s.server, s.port) != 0)
-		usage_error();
+		show_usage(false);
+}
+
+bool load_options_lossy(const struct load_options *o)
+{
+	return o->impairment.drop > 0 || o->impairment.duplicate > 0 || o->impairment.reorder > 0;
 }
 
 static char *field(char **rest)
@@ -250,6 +280,7 @@ static void make_config(struct load_credentials *c, const struct load_options *o
 	t->cid = !o->no_cid;
 	t->cid_len = TLS_TAGGED_CID_LEN;
 	t->tickets = o->resume;
+	t->retransmit_min_ms = (uint32_t)(o->ack_timeout_us / US_PER_MS);
 	c->config = malloc(sizeof(*c->config));
 	if (!c->config)
 		die("out of memory");

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/coap-client/impairment.h"
 #include "tests/coap-client/port.h"
 #include "tests/coap-client/tls.h"
 
@@ -18,9 +19,13 @@ struct load_options {
 	uint64_t messages; /* of each session; 0: any number */
 	uint32_t first_seq;
 	int64_t ack_timeout_us;
+	struct impairment impairment; /* of all datagrams, in both directions */
+	uint64_t seed;
 	bool handshakes; /* nothing but handshakes */
 	bool resume, no_cid, timestamp, small, put, wait, goodbye, no_recovery, no_ping;
 };
+
+bool load_options_lossy(const struct load_options *o);
 
 /* Ends the process when they make no sense. */
 void load_options_parse(struct load_options *o, int argc, char **argv);

@@ -12,6 +12,7 @@
 #include "tests/coap-client/load_log.h"
 #include "tests/coap-client/load_message.h"
 #include "tests/coap-client/load_net.h"
+#include "tests/coap-client/lossy.h"
 #include "tests/coap-client/message.h"
 
 #define RETRY_US     US_PER_S
@@ -265,7 +266,10 @@ static void on_send(struct tls *t, const uint8_t *datagram, size_t len)
 {
 	const struct session *s = t->owner;
 
-	net_send(s->socket, datagram, len);
+	if (load_options_lossy(options))
+		lossy_pass(s->socket, datagram, len, net_send);
+	else
+		net_send(s->socket, datagram, len);
 }
 
 static void on_stopped(struct tls *t)
@@ -283,34 +287,6 @@ static const struct tls_events events = {
 	.reused = on_reused,
 };
 
-void session_init(struct session *s, const struct load_credentials *who, uint32_t index,
-		  uint32_t socket)
-{
-	*s = (struct session){.who = who, .socket = socket, .seq = options->first_seq};
-	tls_init(&s->tls, who->config, &events, s);
-	s->tls.tag = index;
-	s->mid = (uint16_t)random();
-	s->due_us = INT64_MAX;
-}
-
-void session_shake(struct session *s)
-{
-	int r;
-
-	enter(s, PHASE_SHAKING, INT64_MAX);
-	r = tls_begin(&s->tls, options->resume);
-	if (r != 0)
-		on_failed(&s->tls, r, -1);
-	set_timer(s);
-}
-
-void session_receive(struct session *s, const uint8_t *datagram, size_t len)
-{
-	tls_receive(&s->tls, datagram, len);
-	if (s->phase == PHASE_SHAKING)
-		set_timer(s);
-}
-
 static void repeat(struct session *s)
 {
 	if (s->acknowledged || s->tries++ == options->max_retransmit) {
@@ -324,7 +300,7 @@ static void repeat(struct session *s)
 	enter(s, s->phase, clock_monotonic_us() + s->interval_us);
 }
 
-void session_expired(struct timer *t)
+static void expired(struct timer *t)
 {
 	struct session *s = (struct session *)((char *)t - offsetof(struct session, timer));
 
@@ -353,4 +329,33 @@ void session_expired(struct timer *t)
 	case PHASE_DEAD:
 		break;
 	}
+}
+
+void session_init(struct session *s, const struct load_credentials *who, uint32_t index,
+		  uint32_t socket)
+{
+	*s = (struct session){.who = who, .socket = socket, .seq = options->first_seq};
+	tls_init(&s->tls, who->config, &events, s);
+	s->tls.tag = index;
+	s->timer.expired = expired;
+	s->mid = (uint16_t)random();
+	s->due_us = INT64_MAX;
+}
+
+void session_shake(struct session *s)
+{
+	int r;
+
+	enter(s, PHASE_SHAKING, INT64_MAX);
+	r = tls_begin(&s->tls, options->resume);
+	if (r != 0)
+		on_failed(&s->tls, r, -1);
+	set_timer(s);
+}
+
+void session_receive(struct session *s, const uint8_t *datagram, size_t len)
+{
+	tls_receive(&s->tls, datagram, len);
+	if (s->phase == PHASE_SHAKING)
+		set_timer(s);
 }

@@ -67,7 +67,6 @@ void session_shake(struct session *s);
 void session_post(struct session *s);
 
 void session_receive(struct session *s, const uint8_t *datagram, size_t len);
-void session_expired(struct timer *t);
 
 /* The caller's: the session is READY, or QUEUED, or done with its handshake, well or not. */
 void on_session_ready(struct session *s);

@@ -42,7 +42,7 @@ void timer_set(struct timer *t, int64_t due_us)
 }
 
 /* Those of a later turn of the wheel stand in the same list. */
-static void turn_slot(struct timer **slot, int64_t now_us, void (*expired)(struct timer *t))
+static void turn_slot(struct timer **slot, int64_t now_us)
 {
 	struct timer *list = *slot;
 
@@ -56,11 +56,11 @@ static void turn_slot(struct timer **slot, int64_t now_us, void (*expired)(struc
 		if (t->due_us > now_us)
 			insert(t, slot);
 		else
-			expired(t);
+			t->expired(t);
 	}
 }
 
-void wheel_turn(int64_t now_us, void (*expired)(struct timer *t))
+void wheel_turn(int64_t now_us)
 {
 	int64_t last = now_us / WHEEL_STEP_US;
 
@@ -68,5 +68,5 @@ void wheel_turn(int64_t now_us, void (*expired)(struct timer *t))
 	if (last - turned > SLOTS)
 		turned = last - SLOTS;
 	while (turned < last)
-		turn_slot(&slots[++turned % SLOTS], now_us, expired);
+		turn_slot(&slots[++turned % SLOTS], now_us);
 }

@@ -10,14 +10,14 @@
 
 struct timer { /* all zero: does not run */
 	struct timer *next, **at;
+	void (*expired)(struct timer *t); /* may set any timer, and free this one */
 	int64_t due_us;
 };
 
 /* Set anew, or with INT64_MAX not at all. */
 void timer_set(struct timer *t, int64_t due_us);
 
-/* Call expired, which may set any timer, for all that are due. Nothing is due before `now_us` of
- * the first call. */
-void wheel_turn(int64_t now_us, void (*expired)(struct timer *t));
+/* Call expired for all that are due. Nothing is due before `now_us` of the first call. */
+void wheel_turn(int64_t now_us);
 
 #endif

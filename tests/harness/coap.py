@@ -44,14 +44,15 @@ class CoapServer(Daemon):
     """
     fleet: a harness.pki.Fleet with a server `localhost`. settings: more lines of fieldgate.conf, as a dict; None
     removes one. The port, the journal and the sessions stay the same over restarts. Limits for each source
-    are off unless a test sets them: all its devices have one address.
+    are off unless a test sets them: all its devices have one address. prefix: words before the command.
     """
 
     program = "fieldgate-coap"
 
-    def __init__(self, dir, database_url, fleet, *, settings=None, port=None, master_key=None):
+    def __init__(self, dir, database_url, fleet, *, settings=None, port=None, master_key=None, prefix=()):
         super().__init__(dir)
         self.log_file = self.out_file
+        self.prefix = prefix
         self.port = port or free_udp_port()
         self.state_dir = self.dir / "state"
         # On tmpfs, where pytest's directories need not be.
@@ -92,7 +93,7 @@ class CoapServer(Daemon):
     def begin(self):
         """Start it, and do not wait."""
         self.state_dir.mkdir(mode=0o700, exist_ok=True)
-        self._spawn([FIELDGATE_COAP, self.config_file])
+        self._spawn([*self.prefix, FIELDGATE_COAP, self.config_file])
 
     def start(self, timeout=30, wait_registry=True):
         """Start it and wait until all workers serve, with a registry from the database or the copy on disk;

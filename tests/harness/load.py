@@ -49,15 +49,15 @@ def acknowledged(ack_log):
 class CoapLoad:
     """One run of `coap-client load` in the background, with a session for each of the lines that load_line
     makes. Options as its flags: `in_flight=100`, `no_cid=True`. logs=False: `acked` and `sent` are
-    not written."""
+    not written. prefix: words before the command."""
 
-    def __init__(self, directory, port, lines, logs=True, **options):
+    def __init__(self, directory, port, lines, logs=True, prefix=(), **options):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.acked, self.sent = self.directory / "acked", self.directory / "sent"
         credentials = self.directory / "credentials"
         credentials.write_text("".join(line + "\n" for line in lines))
-        command = [str(COAP_CLIENT), "load", "--port", str(port), "--credentials", str(credentials)]
+        command = [*prefix, str(COAP_CLIENT), "load", "--port", str(port), "--credentials", str(credentials)]
         if logs:
             command += ["--acked", str(self.acked), "--sent", str(self.sent)]
         for name, value in options.items():
