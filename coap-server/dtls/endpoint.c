@@ -69,9 +69,9 @@ static int open_slots(struct dtls_endpoint *e, char *err, size_t err_len)
 {
 	const struct dtls_options *o = &e->options;
 
-	/* Never used twice by this file: it lives as long as this clock runs, and no second brings
-	 * a million sessions. */
-	e->next_id = (uint64_t)clock_monotonic_us();
+	/* Never used twice, by any worker: a slots file lives as long as this clock runs, no second
+	 * brings a million sessions, and sessions move from one worker to another. */
+	e->next_id = (uint64_t)o->worker << ID_WORKER_SHIFT | (uint64_t)clock_monotonic_us();
 	if (!o->slots_path)
 		return 0;
 	if (persist_self_test(err, err_len) != 0 ||

@@ -152,7 +152,7 @@ void dtls_end(struct dtls_session *s, bool notify, const char *reason);
 
 /* --- A session --- */
 
-/* Never used twice by one slots file. */
+/* Never used twice by the workers that share a directory of slots files. */
 uint64_t dtls_session_id(const struct dtls_session *s);
 
 const struct dtls_identity *dtls_session_identity(const struct dtls_session *s);

@@ -27,7 +27,8 @@ struct list {
 
 /* --- Configuration, shared by the contexts that were made with it (config.c) --- */
 
-#define SUITES_MAX 32
+#define SUITES_MAX	32
+#define ID_WORKER_SHIFT 56
 
 struct dtls_config {
 	size_t references;
@@ -136,7 +137,7 @@ struct dtls_endpoint {
 	size_t pool_count;
 	struct dtls_session *ended; /* freed when the outermost callback has returned */
 	unsigned depth;
-	uint64_t next_id;
+	uint64_t next_id; /* its first byte is the worker's number */
 	struct slots *slots;
 	mbedtls_ssl_cookie_ctx cookie;
 	struct dtls_session *shaking; /* Mbed TLS's ticket callbacks do not say whose it is */

@@ -234,7 +234,7 @@ static void restore_one(void *arg, uint32_t slot, const struct slot_content *c)
 		return;
 	}
 	s->slot = slot;
-	if (c->id >= e->next_id)
+	if (c->id >= e->next_id && (c->id ^ e->next_id) >> ID_WORKER_SHIFT == 0)
 		e->next_id = c->id + 1;
 	e->stats.restored++;
 }

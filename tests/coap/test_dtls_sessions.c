@@ -69,6 +69,23 @@ static void test_client_certificate_without_cid(void **state)
 	check_kind(*state, WORLD_CLIENT_CERTIFICATE, false, "device-crt");
 }
 
+/* Sessions move when the number of workers changes, and answers are kept under these ids. */
+static void test_sessions_of_two_workers_never_have_one_id(void **state)
+{
+	struct world *w = *state;
+	uint64_t id[2];
+
+	for (unsigned n = 0; n < 2; n++) {
+		w->options.worker = n;
+		world_open(w);
+		world_connect(w, WORLD_PSK_CLIENT, true);
+		id[n] = dtls_session_id(w->opened);
+		dtls_close(w->endpoint);
+		w->endpoint = NULL;
+	}
+	assert_true(id[0] != id[1]);
+}
+
 static void test_cid_begins_with_the_worker(void **state)
 {
 	struct world *w = *state;
@@ -688,6 +705,7 @@ int main(void)
 		TEST(test_client_certificate_with_cid),
 		TEST(test_client_certificate_without_cid),
 		TEST(test_cid_begins_with_the_worker),
+		TEST(test_sessions_of_two_workers_never_have_one_id),
 		TEST(test_forged_record_does_not_move_a_session),
 		TEST(test_forged_record_does_not_move_a_parked_session),
 		TEST(test_record_of_noise_with_a_valid_cid_changes_nothing),
