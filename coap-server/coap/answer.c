@@ -212,8 +212,14 @@ void answer_held(struct coap_peer *p, struct answer *a, uint64_t ticket)
 		return;
 	m->request_mid = request_mid;
 	m->answers_once = true;
-	dedup_put(s->dedup, p->id, request_mid, confirmable, clock_monotonic_us(), NULL, 0);
 	held_add(m, ticket);
+	if (!confirmable) {
+		dedup_put(s->dedup, p->id, request_mid, false, clock_monotonic_us(), NULL, 0);
+		return;
+	}
+	dedup_hold(s->dedup, p->id, request_mid, clock_monotonic_us(), m->data, m->len);
+	if (s->o.keep != NULL)
+		s->o.keep(s->o.arg, p->session);
 }
 
 void answer_late(struct coap_peer *p, struct answer *a, uint64_t ticket)

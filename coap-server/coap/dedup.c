@@ -15,6 +15,7 @@
 enum {
 	FLAG_CON = 1,
 	FLAG_DEAD = 2, /* room that is given back when the ring comes round */
+	FLAG_HELD = 4, /* nobody has seen the answer */
 };
 
 struct entry {
@@ -181,7 +182,7 @@ enum dedup_state dedup_find(struct dedup *d, uint64_t session, uint16_t mid, int
 		return DEDUP_NONE;
 	*answer = e->answer;
 	*len = e->len;
-	return e->len == 0 ? DEDUP_PENDING : DEDUP_ANSWERED;
+	return e->len == 0 || (e->flags & FLAG_HELD) != 0 ? DEDUP_PENDING : DEDUP_ANSWERED;
 }
 
 void dedup_drop(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us)
@@ -251,8 +252,8 @@ static struct entry *make_room(struct dedup *d, uint16_t units)
 	return entry_at(d, d->head);
 }
 
-void dedup_put(struct dedup *d, uint64_t session, uint16_t mid, bool confirmable, int64_t now_us,
-	       const uint8_t *answer, size_t len)
+static void put(struct dedup *d, uint64_t session, uint16_t mid, uint16_t flags, int64_t now_us,
+		const uint8_t *answer, size_t len)
 {
 	uint16_t units = (uint16_t)((sizeof(struct entry) + len + UNIT - 1) / UNIT);
 
@@ -269,7 +270,7 @@ void dedup_put(struct dedup *d, uint64_t session, uint16_t mid, bool confirmable
 			    .len = (uint16_t)len,
 			    .units = units,
 			    .mid = mid,
-			    .flags = confirmable ? FLAG_CON : 0};
+			    .flags = flags};
 	if (before != 0 && before - 1 >= d->tail && d->head - (before - 1) <= UINT32_MAX)
 		e->back = (uint32_t)(d->head - (before - 1));
 	if (len > 0)
@@ -277,6 +278,18 @@ void dedup_put(struct dedup *d, uint64_t session, uint16_t mid, bool confirmable
 	*bucket = d->head + 1;
 	d->head += units;
 	d->entries++;
+}
+
+void dedup_put(struct dedup *d, uint64_t session, uint16_t mid, bool confirmable, int64_t now_us,
+	       const uint8_t *answer, size_t len)
+{
+	put(d, session, mid, confirmable ? FLAG_CON : 0, now_us, answer, len);
+}
+
+void dedup_hold(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us,
+		const uint8_t *answer, size_t len)
+{
+	put(d, session, mid, FLAG_CON | FLAG_HELD, now_us, answer, len);
 }
 
 enum dedup_state dedup_last(struct dedup *d, uint64_t session, int64_t now_us, uint16_t *mid,

@@ -20,7 +20,7 @@ struct dedup;
 
 enum dedup_state {
 	DEDUP_NONE,	/* not seen: run it */
-	DEDUP_PENDING,	/* seen; there is no answer to repeat (yet, or as it was a NON) */
+	DEDUP_PENDING,	/* seen; there is no answer to repeat (not yet, or as it was a NON) */
 	DEDUP_ANSWERED, /* seen, and this was the answer */
 };
 
@@ -36,11 +36,16 @@ enum dedup_state dedup_find(struct dedup *d, uint64_t session, uint16_t mid, int
 void dedup_put(struct dedup *d, uint64_t session, uint16_t mid, bool confirmable, int64_t now_us,
 	       const uint8_t *answer, size_t len);
 
+/* The same for an answer to a confirmable message that is not to be seen yet: DEDUP_PENDING until
+ * dedup_put. */
+void dedup_hold(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us,
+		const uint8_t *answer, size_t len);
+
 /* It was not answered after all: a repeat is to be run. */
 void dedup_drop(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us);
 
-/* The newest answer of a session that is more than an empty acknowledgement; DEDUP_ANSWERED or
- * DEDUP_NONE. age_us: since it was put. */
+/* The newest answer of a session, held or not, that is more than an empty acknowledgement;
+ * DEDUP_ANSWERED or DEDUP_NONE. age_us: since it was put. */
 enum dedup_state dedup_last(struct dedup *d, uint64_t session, int64_t now_us, uint16_t *mid,
 			    int64_t *age_us, const uint8_t **answer, size_t *len);
 

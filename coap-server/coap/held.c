@@ -56,8 +56,9 @@ static void make_unavailable(struct outgoing *m)
 }
 
 /*
- * After 5.03 the request counts as not answered: nothing of it was done, so both a repeat and the
- * same request in a new message are run.
+ * After 5.03 the request counts as not answered, so both a repeat and the same request in a new
+ * message are run. What the first left in the journal may be stored all the same: a device whose
+ * messages have a time or a sequence number has one row then.
  */
 static void release_one(struct outgoing *m, bool ok)
 {

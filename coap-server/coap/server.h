@@ -116,6 +116,11 @@ struct coap_server_options {
 	/* One record for this session. 0 or -errno (then it is as if lost). */
 	int (*send)(void *arg, void *session, const uint8_t *data, size_t len);
 
+	/* A request was run and its answer is held: coap_peer_save has it now, so that a crash
+	 * before it is sent does not have the request run again. May be NULL; must not end the
+	 * session. */
+	void (*keep)(void *arg, void *session);
+
 	/* How long the acknowledgement of a request that is put off (COAP_LATER) waits for its
 	 * answer, to travel with it: that spares the device two datagrams. Less than ACK_TIMEOUT,
 	 * 2 s (RFC 7252 sections 4.8 and 5.2.2). 0: it goes at once. */
@@ -185,7 +190,8 @@ int64_t coap_server_tick(struct coap_server *s);
  * The last answered exchange of a session as a few bytes that survive with it
  * (dtls_session_set_note), and back: so a request whose answer was lost in a crash is still not run
  * twice. save gives the length, 0 if nothing fits; `send` may call it: the answer that it is given
- * is then the last. They need no peer, as answers are kept by session_id alone.
+ * is then the last. An answer that was held comes back as one that may be seen: by then it must be
+ * durable. They need no peer, as answers are kept by session_id alone.
  */
 size_t coap_peer_save(const struct coap_server *s, uint64_t session_id, uint8_t *note,
 		      size_t note_max);

@@ -133,18 +133,22 @@ static void session_closed(void *arg, struct dtls_session *session, const char *
 	s->dtls = NULL;
 }
 
-/* The note goes first: an answer that may have been seen is never forgotten. */
-static int session_send(void *arg, void *session, const uint8_t *data, size_t len)
+/* Also when there is nothing to note any more: what the note says was then taken back. */
+static void session_keep(void *arg, void *session)
 {
 	struct worker *w = worker_of(arg);
 	uint8_t note[DTLS_NOTE_MAX];
-	size_t note_len;
 
-	if (w->config->coap_sessions_dir) {
-		note_len = coap_peer_save(w->coap, dtls_session_id(session), note, sizeof(note));
-		if (note_len > 0)
-			dtls_session_set_note(session, note, note_len);
-	}
+	if (w->config->coap_sessions_dir)
+		dtls_session_set_note(
+			session, note,
+			coap_peer_save(w->coap, dtls_session_id(session), note, sizeof(note)));
+}
+
+/* The note goes first: an answer that may have been seen is never forgotten. */
+static int session_send(void *arg, void *session, const uint8_t *data, size_t len)
+{
+	session_keep(arg, session);
 	return dtls_send(session, data, len);
 }
 
@@ -217,6 +221,7 @@ static int open_coap(struct worker *w)
 		.arg = &w->resources,
 		.admit = access_admit,
 		.send = session_send,
+		.keep = session_keep,
 		.max_body = (size_t)c->coap_max_body_bytes,
 		.max_transfers = TRANSFERS_PER_SESSION,
 		.max_transfers_all = (size_t)c->coap_max_transfers,

@@ -124,6 +124,9 @@ int journal_append_reserved(struct journal *j, const struct journal_record *r,
  */
 int journal_sync(struct journal *j, struct journal_position pos);
 
+/* Have what earlier runs left in the page cache synced. 0, or the first -errno (all are logged). */
+int journal_sync_former(struct journal *j);
+
 /* Every record before this position, of earlier runs too, is on stable storage or released. After a
  * failed sync it stays where it was proven until the store has released what lies behind. No
  * waiting. */

@@ -174,6 +174,20 @@ int journal_sync(struct journal *j, struct journal_position pos)
 	return rc;
 }
 
+int journal_sync_former(struct journal *j)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&j->lock);
+	while (sync_step(j, 0, j->first_of_run - 1) != UINT64_MAX)
+		;
+	for (size_t i = 0; rc == 0 && i < j->segment_count; i++)
+		if (j->segments[i]->number < j->first_of_run)
+			rc = -j->segments[i]->sync_error;
+	pthread_mutex_unlock(&j->lock);
+	return rc;
+}
+
 /* How far s is safe: on stable storage, or stored elsewhere. */
 static uint64_t safe_in(const struct journal *j, const struct segment *s)
 {

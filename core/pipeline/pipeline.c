@@ -111,6 +111,10 @@ static int open_journal(struct pipeline *p, const struct config *c, const char *
 		      : fail(err, err_len, dir, "out of memory");
 
 	free(path);
+	/* What a process that was killed has appended may be acknowledged from now on: to a device
+	 * that sends again, say. A failure is logged there, and keeps nobody from storing it. */
+	if (rc == 0 && p->durability == DURABILITY_FSYNC)
+		(void)journal_sync_former(p->journal);
 	return rc;
 }
 

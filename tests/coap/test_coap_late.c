@@ -294,6 +294,15 @@ static void test_an_answer_may_come_before_the_handler_returns(void **state)
 
 /* --- Held --- */
 
+static unsigned kept;
+
+static void keep(void *arg, void *session)
+{
+	(void)arg;
+	(void)session;
+	kept++;
+}
+
 static void post_held(struct session *s, unsigned type, uint16_t mid, const char *token,
 		      uint64_t ticket)
 {
@@ -369,6 +378,48 @@ static void test_replies_that_could_not_be_made_durable_are_5_03(void **state)
 	post_held(f->a, B_CON, 3, "token", 0);
 	assert_int_equal(expect(f->a).code, CODE(2, 4));
 	assert_int_equal(f->called, 4);
+}
+
+static int set_up_keeping(void **state)
+{
+	fixture_options.keep = keep;
+	kept = 0;
+	return set_up(state);
+}
+
+/* Killed before the disk has answered: the request was run, and is not run again. */
+static void test_a_held_reply_survives_in_a_note(void **state)
+{
+	struct fixture *f = *state, *after;
+	uint8_t note[48];
+	size_t len;
+
+	post_held(f->a, B_CON, 1, "x", 10);
+	expect_nothing(f->a);
+	assert_int_equal(kept, 1);
+	len = coap_peer_save(f->server, 1, note, sizeof(note));
+	assert_in_range(len, 1, sizeof(note));
+	post_held(f->a, B_CON, 1, "x", 10);
+	expect_nothing(f->a);
+	fixture_free(f);
+
+	after = fixture_new();
+	*state = after;
+	coap_peer_load(after->server, 1, note, len);
+	post_held(after->a, B_CON, 1, "x", 10);
+	assert_int_equal(expect(after->a).code, CODE(2, 4));
+	assert_int_equal(after->called, 0);
+}
+
+static void test_a_note_of_what_did_not_become_durable_is_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t note[48];
+
+	post_held(f->a, B_CON, 1, "x", 10);
+	coap_server_release(f->server, 10, false);
+	assert_int_equal(expect(f->a).code, CODE(5, 3));
+	assert_int_equal(coap_peer_save(f->server, 1, note, sizeof(note)), 0);
 }
 
 static void test_held_replies_of_a_session_that_ends_are_dropped(void **state)
@@ -540,6 +591,9 @@ int main(void)
 		TEST(test_held_replies_go_with_their_ticket),
 		TEST(test_tickets_that_come_out_of_order_are_put_in_order),
 		TEST(test_replies_that_could_not_be_made_durable_are_5_03),
+		cmocka_unit_test_setup_teardown(test_a_held_reply_survives_in_a_note,
+						set_up_keeping, tear_down),
+		TEST(test_a_note_of_what_did_not_become_durable_is_taken_back),
 		TEST(test_held_replies_of_a_session_that_ends_are_dropped),
 		TEST(test_a_late_answer_can_be_held_too),
 		TEST(test_a_session_cannot_have_more_than_64_answers_outstanding),

@@ -589,6 +589,26 @@ static void test_records_of_an_earlier_run_become_durable_too(void **state)
 	dir_remove(&d);
 }
 
+/* Without waiting for the thread, which has a minute here. */
+static void test_what_an_earlier_run_left_can_be_synced_at_once(void **state)
+{
+	struct dir d = dir_new();
+	struct journal *j = open_journal(&d);
+	struct journal_position end = append(j, 0);
+	const struct journal_options slow = {
+		.dir = d.path, .max_bytes = MIB, .segment_bytes = 4096, .sync_interval_ms = 60000};
+	char err[512];
+
+	(void)state;
+	journal_close(j);
+	assert_int_equal(journal_open(&j, &slow, err, sizeof(err)), 0);
+	assert_true(journal_position_compare(journal_durable(j), end) < 0);
+	assert_int_equal(journal_sync_former(j), 0);
+	assert_true(journal_position_compare(journal_durable(j), end) >= 0);
+	journal_close(j);
+	dir_remove(&d);
+}
+
 /* --- What an open refuses --- */
 
 static void test_a_second_open_is_told_who_has_it(void **state)
@@ -744,6 +764,7 @@ int main(void)
 		cmocka_unit_test(test_the_thread_syncs_without_being_asked),
 		cmocka_unit_test(test_sync_makes_everything_before_durable),
 		cmocka_unit_test(test_records_of_an_earlier_run_become_durable_too),
+		cmocka_unit_test(test_what_an_earlier_run_left_can_be_synced_at_once),
 		cmocka_unit_test(test_a_second_open_is_told_who_has_it),
 		cmocka_unit_test(test_a_directory_with_other_files_is_refused_untouched),
 		cmocka_unit_test(test_a_segment_of_another_journal_is_refused),
