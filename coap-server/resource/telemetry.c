@@ -85,6 +85,16 @@ static int decode(struct resources *r, const struct message *m, char *reason, si
 			      &ignored, reason, reason_len);
 }
 
+/* What is on `bin` is never taken for anything else: m is wrapped also when it is then too long. */
+static int wrap_bytes(struct resources *r, struct message *m, char *reason, size_t reason_len)
+{
+	int rc = 0;
+
+	if (m->payload_len <= r->limits.max_bytes)
+		rc = wrap(&r->arena, m, false);
+	return rc == 0 ? decode(r, m, reason, reason_len) : rc;
+}
+
 /* m is what it was when this fails. */
 static int wrap_and_decode(struct resources *r, struct message *m, bool as_text, char *reason,
 			   size_t reason_len)
@@ -115,7 +125,7 @@ static int interpret(struct resources *r, const struct coap_call *call, struct m
 	int rc;
 
 	if (strcmp(call->path, PATH_PREFIX "d2c/bin") == 0)
-		return wrap_and_decode(r, m, false, reason, reason_len);
+		return wrap_bytes(r, m, reason, reason_len);
 	rc = decode(r, m, reason, reason_len);
 	if (rc != -EBADMSG || m->format != PAYLOAD_AUTO ||
 	    strcmp(call->path, PATH_PREFIX "d2c/raw") != 0)
@@ -157,8 +167,9 @@ static enum coap_done not_stored(struct resources *r, const char *device, int rc
 }
 
 /* What the device is told; a reason must outlive this function. */
-static enum coap_done answer(struct resources *r, const struct coap_call *call, int decoded,
-			     const char *reason, struct coap_reply *reply)
+static enum coap_done answer(struct resources *r, const struct coap_call *call,
+			     const struct message *m, int decoded, const char *reason,
+			     struct coap_reply *reply)
 {
 	const char *text;
 
@@ -170,8 +181,8 @@ static enum coap_done answer(struct resources *r, const struct coap_call *call, 
 	arena_reset(&r->arena);
 	text = arena_strndup(&r->arena, reason, strlen(reason));
 	return resource_reply(reply,
-			      call->payload_len > r->limits.max_bytes ? FG_COAP_CODE(4, 13)
-								      : FG_COAP_CODE(4, 0),
+			      m->payload_len > r->limits.max_bytes ? FG_COAP_CODE(4, 13)
+								   : FG_COAP_CODE(4, 0),
 			      text ? text : "it cannot be decoded");
 }
 
@@ -204,5 +215,5 @@ enum coap_done telemetry_post(void *arg, const struct coap_call *call, struct co
 	if (rc != 0)
 		return not_stored(r, device, rc, reply);
 	reply->hold = ticket;
-	return answer(r, call, decoded, reason, reply);
+	return answer(r, call, &m, decoded, reason, reply);
 }

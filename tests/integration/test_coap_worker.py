@@ -542,6 +542,22 @@ def test_what_cannot_be_decoded_is_told_and_kept(coap):
     assert rows(coap, "dev-1") == []
 
 
+def test_bytes_that_are_too_long_only_as_a_reading_are_no_row_either(coap):
+    """They are JSON, and on this path they are not to be decoded, also not when there is no room to say so."""
+    coap.started({"payload.max_bytes": 1024})
+    coap.psk("dev-1")
+    coap.in_force()
+    device = coap.connected("dev-1")
+    payload = b'{"temperature": 1.5}'.ljust(1022)
+    answer = device.post("msg/d2c/bin", payload, format=OCTET_STREAM)
+    assert answer.code == "4.13" and "at most 1024" in answer.text
+    coap.stored()
+    assert rows(coap, "dev-1") == []
+    ((kept, reason),) = coap.query("select payload, reason from dead_letter where device = 'dev-1'")
+    assert bytes(kept).endswith(payload) and "at most 1024" in reason
+    assert device.post("msg/d2c/bin", payload[:1019], format=OCTET_STREAM).code == "2.01"
+
+
 def test_what_the_policy_forbids_is_4_03_and_no_row(coap):
     coap.policy("only-bulk", ("publish", "m/d/${device}/d2c/bulk"))
     server = coap.started()
