@@ -34,7 +34,7 @@ def test_kills_under_load_lose_and_repeat_nothing(coap, tmp_path, durability):
     server = coap.started({"coap.workers": WORKERS, "journal.durability": durability})
     keys = coap.psk(*(f"load-{n}" for n in range(DEVICES)))
     coap.in_force()
-    options = {"seconds": 25, "drain_seconds": 60, "no_recovery": True, "max_retransmit": 8}
+    options = {"seconds": 20, "rate": 3000, "drain_seconds": 60, "no_recovery": True, "max_retransmit": 8}
     with CoapLoad(tmp_path / "load", server.port, [load_line(k) for k in keys], **options) as load:
         load.ready()
         kinds = ["server"] * KILLS + ["worker"] * WORKER_KILLS
