@@ -105,6 +105,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 #:   MODE                release  release, asan (address and undefined sanitizer) or fuzz
 #:   FUZZ_SECONDS        30       how long `make fuzz` runs each target
 #:   PYTEST_ARGS                  more arguments for pytest
+#:   TEST_JOBS                    integration tests at the same time (default: processors and one more)
 #:   DEPS_CACHE                   where `make deps` keeps what it built (default: ~/.cache/fieldgate/deps)
 #:   FIELDGATE_SKIP_DEPS          1: do not look for Debian packages, everything needed is there
 

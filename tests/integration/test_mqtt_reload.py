@@ -144,14 +144,14 @@ def test_expired_sessions_end_quietly_after_reload(stack):
     stack.devices(*ids)
     broker = stack.started()
     for id in ids:
-        client = stack.client(broker, id, version=V5, clean=False, expiry=2)
+        client = stack.client(broker, id, version=V5, clean=False, expiry=10)
         assert client.connect().code == 0
         client.subscribe(f"m/d/{id}/c2d")
         client.disconnect()
     stack.query("update principal set state = 'suspended'")
     stack.in_force(broker)
     since = reload(broker)
-    broker.wait_log("Expiring client", since, count=len(ids))
+    broker.wait_log("Expiring client", since, count=len(ids), timeout=40)
     assert broker.running()
     # Whatever is wrong with that list shows when it is walked again.
     stack.in_force(broker)
