@@ -3,6 +3,6 @@
 #ifndef FG_TESTS_DIE_H
 #define FG_TESTS_DIE_H
 
-_Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+__attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);
 
 #endif
