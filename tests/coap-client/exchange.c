@@ -55,17 +55,20 @@ void request_free(struct request *q)
 
 static int add(struct request *q, unsigned number, const void *value, size_t len)
 {
-	uint8_t *copy = malloc(len + 1);
+	struct message_option *o = &q->options[q->option_count];
+	uint8_t *copy;
 
+	if (q->option_count == MESSAGE_OPTIONS_MAX - 4)
+		return -1;
+	copy = malloc(len + 1);
 	if (!copy)
 		die("out of memory");
-	if (q->option_count == MESSAGE_OPTIONS_MAX - 4) {
-		free(copy);
-		return -1;
-	}
 	if (len)
 		memcpy(copy, value, len);
-	q->options[q->option_count++] = (struct message_option){number, len, copy};
+	o->number = number;
+	o->len = len;
+	o->value = copy;
+	q->option_count++;
 	return 0;
 }
 
