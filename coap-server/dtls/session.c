@@ -228,14 +228,24 @@ static bool windows_equal(struct window a, struct window b)
 	return a.top == b.top && a.bits == b.bits;
 }
 
-/* RFC 9146 section 6: authentic, and newer than all before. Return routability is not asked for: an
- * answer is the size of a request's, and nothing is sent to an address that has sent nothing. */
+/*
+ * RFC 9146 section 6: authentic, and newer than all before. Return routability is not asked for: a
+ * device that writes another sender into its datagrams has the answers sent there, and they can be
+ * 20 times as long as what it asks. So anybody could whom nobody knows; therefore a session without
+ * identity stays with the host that has shaken hands, and only its port may change.
+ */
+static bool may_move(const struct dtls_session *s, const struct address *to)
+{
+	return s->has_cid && (dtls_identity_proven(&s->identity) ||
+			      address_source(to) == address_source(&s->address));
+}
+
 static void follow(struct dtls_session *s, struct window before, const struct record *r,
 		   const struct address *from)
 {
 	bool newer = before.bits == 0 || (r->number & RECORD_SEQUENCE_MASK) > before.top;
 
-	if (!newer || !s->has_cid || address_equal(&s->address, from))
+	if (!newer || address_equal(&s->address, from) || !may_move(s, from))
 		return;
 	dtls_session_leave_address(s);
 	s->address = *from;

@@ -275,6 +275,29 @@ static void test_newer_authentic_record_moves_a_parked_session(void **state)
 	check_move(*state, true);
 }
 
+/* Else whoever may shake hands could have answers sent to a victim that never asked. */
+static void test_session_without_identity_does_not_move_to_another_host(void **state)
+{
+	struct world *w = *state;
+	struct dtls_identity who = {.id = "device-jwt"};
+	struct world_client *c;
+	struct address home;
+
+	world_open(w);
+	c = world_connect(w, WORLD_CERTIFICATE, true);
+	world_check_echo(c, "here");
+	world_client_move(c);
+	world_check_echo(c, "another port");
+	home = c->address;
+	c->address.ip[15] = 99;
+	world_say(c, "another host");
+	assert_string_equal(w->text, "another host");
+	check_is_at(w->spoke, &home);
+	assert_int_equal(w->unaddressed, 1);
+	assert_int_equal(dtls_identify(w->spoke, &who), 0);
+	world_check_echo(c, "who is known may move");
+}
+
 static void test_record_with_an_unknown_cid_is_dropped(void **state)
 {
 	struct world *w = *state;
@@ -714,6 +737,7 @@ int main(void)
 		TEST(test_old_authentic_record_is_heard_but_does_not_move_a_session),
 		TEST(test_newer_authentic_record_moves_a_session),
 		TEST(test_newer_authentic_record_moves_a_parked_session),
+		TEST(test_session_without_identity_does_not_move_to_another_host),
 		TEST(test_record_with_an_unknown_cid_is_dropped),
 		TEST(test_two_devices_swap_their_ports),
 		TEST(test_record_without_cid_from_elsewhere_is_dropped),
