@@ -227,6 +227,8 @@ void answer_late(struct coap_peer *p, struct answer *a, uint64_t ticket)
 	struct coap_server *s = p->server;
 	uint8_t bytes[MESSAGE_MAX];
 
+	if (p->gone) /* by what was sent just before */
+		return;
 	a->id.mid = next_mid(s, p->id);
 
 	size_t len = message_write(bytes, a);

@@ -16,6 +16,11 @@ enum {
 	FLAG_CON = 1,
 	FLAG_DEAD = 2, /* room that is given back when the ring comes round */
 	FLAG_HELD = 4, /* nobody has seen the answer */
+	REPEAT = 8,    /* added for each repeat that was answered */
+	/* A device sends a message 5 times (RFC 7252 section 4.8), networks double some. More are
+	 * no device's that waits for its answer, and each would have it sent without being counted
+	 * as a request. */
+	REPEATS_MAX = 16,
 };
 
 struct entry {
@@ -180,9 +185,12 @@ enum dedup_state dedup_find(struct dedup *d, uint64_t session, uint16_t mid, int
 
 	if (e == NULL)
 		return DEDUP_NONE;
+	if (e->len == 0 || (e->flags & FLAG_HELD) != 0 || e->flags >= REPEATS_MAX * REPEAT)
+		return DEDUP_PENDING;
+	e->flags = (uint16_t)(e->flags + REPEAT);
 	*answer = e->answer;
 	*len = e->len;
-	return e->len == 0 || (e->flags & FLAG_HELD) != 0 ? DEDUP_PENDING : DEDUP_ANSWERED;
+	return DEDUP_ANSWERED;
 }
 
 void dedup_drop(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us)

@@ -20,7 +20,8 @@ struct dedup;
 
 enum dedup_state {
 	DEDUP_NONE,	/* not seen: run it */
-	DEDUP_PENDING,	/* seen; there is no answer to repeat (not yet, or as it was a NON) */
+	DEDUP_PENDING,	/* seen; there is no answer to repeat: not yet, or as it was a NON, or it
+			   was repeated so often that nobody waits for it */
 	DEDUP_ANSWERED, /* seen, and this was the answer */
 };
 

@@ -98,6 +98,7 @@ struct transfer {
 	uint64_t key;
 	int64_t used_us;
 	bool upload;
+	bool stranger; /* of a session that was not known when it began */
 	uint8_t *body;
 	size_t len, room;
 
@@ -152,8 +153,8 @@ struct coap_server {
 	struct link peers, exchanges;
 	struct link unacknowledged; /* by time */
 	struct link held;	    /* by ticket */
-	struct link transfers;
-	size_t uploads, downloads;
+	struct link transfers, stranger_transfers;
+	size_t uploads, downloads, strangers;
 
 	struct coap_peer **timers; /* a heap by due_us; [0] is not used */
 	size_t timer_count, timer_room;
@@ -184,6 +185,8 @@ void request(struct receiving *r);
 int64_t requests_acknowledge(struct coap_server *s, int64_t now_us);
 
 /* --- peer.c --- */
+
+bool session_known(const struct coap_server *s, void *session);
 
 /* The peer behind *home, or a new one; NULL: no memory. */
 struct coap_peer *peer_get(struct coap_server *s, struct coap_peer **home, uint64_t id,

@@ -137,7 +137,8 @@ bool observation_install(struct coap_peer *p, struct observation *ob, const char
 		ob->number = same->number;
 		observation_remove(same);
 	}
-	ob->key = p->observation_count < s->o.max_observations ? get_key(s, key) : NULL;
+	/* To take that one out may have sent the next message, and `send` may end the session. */
+	ob->key = !p->gone && p->observation_count < s->o.max_observations ? get_key(s, key) : NULL;
 	if (ob->key == NULL) {
 		free(ob);
 		return false;

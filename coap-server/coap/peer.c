@@ -7,6 +7,11 @@
 
 #include "core/base/hash.h"
 
+bool session_known(const struct coap_server *s, void *session)
+{
+	return s->o.known == NULL || s->o.known(s->o.arg, session);
+}
+
 static struct coap_peer *peer_memory(struct coap_server *s)
 {
 	struct coap_peer *p = s->spare_peer;

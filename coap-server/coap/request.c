@@ -10,6 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * Is an answer kept for repeats? Those to what a stranger GETs are not: they would fill the ring,
+ * which is everybody's, and a repeat is answered without asking `admit`.
+ */
+static bool is_kept(const struct coap_server *s, void *session, unsigned method)
+{
+	return method != FG_COAP_GET || session_known(s, session);
+}
+
 static void answer_reply(struct receiving *r, const struct coap_reply *reply, bool keep)
 {
 	struct origin o = {.id = r->s->in.id};
@@ -24,7 +33,7 @@ static void answer_error(struct receiving *r, uint8_t code, const char *why)
 	struct coap_reply reply;
 
 	reply_init(&reply, code, why);
-	answer_reply(r, &reply, true);
+	answer_reply(r, &reply, is_kept(r->s, r->session, r->s->in.code));
 }
 
 /* Nothing was done, and that may change: a repeat is a new attempt. */
@@ -174,7 +183,7 @@ static bool stored_block(struct receiving *r)
 	compose_block(t, &m->block2, &a);
 	/* The transfer goes only when the bytes are written, and before `send` can end the
 	 * session. */
-	answer_now(s, r->id, r->session, &a, true);
+	answer_now(s, r->id, r->session, &a, is_kept(s, r->session, m->code));
 	if (!p->gone && !a.block2.more && a.code < 0x80 &&
 	    (t = transfer_find(p, false, transfer_key(m, false))) != NULL)
 		transfer_free(t);
@@ -214,10 +223,13 @@ static void answer_first(struct coap_peer *p, struct coap_exchange *e,
 
 	compose(p, &e->origin, reply, &a);
 	observe_outcome(p, e, reply, &a);
+	if (p->gone)
+		return;
 	if (reply->hold != 0)
 		answer_held(p, &a, reply->hold);
 	else
-		answer_now(p->server, p->id, p->session, &a, true);
+		answer_now(p->server, p->id, p->session, &a,
+			   is_kept(p->server, p->session, e->origin.method));
 }
 
 void coap_server_answer(struct coap_server *s, struct coap_exchange *e,

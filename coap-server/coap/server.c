@@ -20,6 +20,7 @@ int coap_server_open(struct coap_server **out, const struct coap_server_options 
 	link_init(&s->unacknowledged);
 	link_init(&s->held);
 	link_init(&s->transfers);
+	link_init(&s->stranger_transfers);
 	link_init(&s->due);
 	s->dedup = dedup_new(o->dedup_bytes, o->dedup_per_session);
 	s->route_late = calloc(o->route_count + 1, sizeof(bool));

@@ -113,6 +113,15 @@ struct coap_server_options {
 	bool (*admit)(void *arg, void *session, unsigned method, const char *path,
 		      struct coap_reply *reply);
 
+	/*
+	 * Has the device of this session proven who it is? What those make the server keep who have
+	 * not takes nothing from the others: of answers to GET nothing is kept, so a repeat is one
+	 * more request to admit; of transfers one for each session, and an eighth of
+	 * max_transfers_all for all of them, in which the one least recently used makes room.
+	 * NULL: all have.
+	 */
+	bool (*known)(void *arg, void *session);
+
 	/* One record for this session. 0 or -errno (then it is as if lost). */
 	int (*send)(void *arg, void *session, const uint8_t *data, size_t len);
 

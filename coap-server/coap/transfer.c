@@ -12,6 +12,8 @@
 
 #include "core/base/hash.h"
 
+#define STRANGERS_SHARE 8 /* one in so many of max_transfers_all */
+
 /* What makes two requests parts of one transfer: RFC 7959 section 2.5, RFC 9175 section 3.3. A hash
  * with a random key: nobody can choose two that collide. */
 uint64_t transfer_key(const struct message *m, bool upload)
@@ -46,11 +48,18 @@ struct transfer *transfer_find(struct coap_peer *p, bool upload, uint64_t key)
 	return NULL;
 }
 
+static struct link *list_of(const struct transfer *t)
+{
+	struct coap_server *s = t->peer->server;
+
+	return t->stranger ? &s->stranger_transfers : &s->transfers;
+}
+
 void transfer_touch(struct transfer *t)
 {
 	t->used_us = clock_monotonic_us();
 	link_remove(&t->by_use);
-	list_append(&t->peer->server->transfers, &t->by_use);
+	list_append(list_of(t), &t->by_use);
 }
 
 static size_t *direction_count(struct coap_server *s, bool upload)
@@ -65,6 +74,7 @@ void transfer_free(struct transfer *t)
 	link_remove(&t->of_peer);
 	link_remove(&t->by_use);
 	--*direction_count(s, t->upload);
+	s->strangers -= t->stranger;
 	s->stats.transfers--;
 	free(t->body);
 	free(t);
@@ -72,7 +82,7 @@ void transfer_free(struct transfer *t)
 
 /* One that was abandoned must not keep a device from beginning another, so the session's own oldest
  * goes. What it loses is asked for again: 4.08, or the handler once more. */
-static void make_room(struct coap_peer *p, bool upload)
+static void make_room(struct coap_peer *p, bool upload, size_t max)
 {
 	struct transfer *oldest = NULL;
 	size_t n = 0;
@@ -86,18 +96,38 @@ static void make_room(struct coap_peer *p, bool upload)
 		if (oldest == NULL || t->used_us < oldest->used_us)
 			oldest = t;
 	}
-	if (oldest != NULL && n >= p->server->o.max_transfers)
+	if (oldest != NULL && n >= max)
 		transfer_free(oldest);
+}
+
+/* The first of a list by use goes, and with it its session's peer if that was all it had. */
+static void drop_first(struct link *list)
+{
+	struct transfer *t = LINK_OWNER(list->next, struct transfer, by_use);
+	struct coap_peer *p = t->peer;
+
+	peer_use(p);
+	transfer_free(t);
+	peer_settle(p);
+}
+
+static void make_room_of_strangers(struct coap_server *s)
+{
+	if (s->strangers > 0 && s->strangers >= s->o.max_transfers_all / STRANGERS_SHARE)
+		drop_first(&s->stranger_transfers);
 }
 
 struct transfer *transfer_new(struct coap_peer *p, bool upload, uint64_t key, int *error)
 {
 	struct coap_server *s = p->server;
+	bool stranger = !session_known(s, p->session);
 
 	*error = -EBUSY;
 	if (s->o.max_transfers == 0)
 		return NULL;
-	make_room(p, upload);
+	make_room(p, upload, stranger ? 1 : s->o.max_transfers);
+	if (stranger)
+		make_room_of_strangers(s);
 	if (s->stats.transfers >= s->o.max_transfers_all)
 		return NULL;
 
@@ -108,30 +138,36 @@ struct transfer *transfer_new(struct coap_peer *p, bool upload, uint64_t key, in
 		return NULL;
 	t->peer = p;
 	t->upload = upload;
+	t->stranger = stranger;
 	t->key = key;
 	t->max_age_s = -1;
 	t->used_us = clock_monotonic_us();
 	list_append(&p->transfers, &t->of_peer);
-	list_append(&s->transfers, &t->by_use);
+	list_append(list_of(t), &t->by_use);
+	s->strangers += stranger;
 	++*direction_count(s, upload);
 	s->stats.transfers++;
 	return t;
 }
 
-int64_t transfers_expire(struct coap_server *s, int64_t now_us)
+static int64_t expire(struct link *list, int64_t now_us)
 {
-	while (!list_empty(&s->transfers)) {
-		struct transfer *t = LINK_OWNER(s->transfers.next, struct transfer, by_use);
-		struct coap_peer *p = t->peer;
+	while (!list_empty(list)) {
+		const struct transfer *t = LINK_OWNER(list->next, struct transfer, by_use);
 
 		if (now_us - t->used_us < EXCHANGE_LIFETIME_US)
 			return t->used_us + EXCHANGE_LIFETIME_US;
-		list_take(&s->transfers);
-		peer_use(p);
-		transfer_free(t);
-		peer_settle(p);
+		drop_first(list);
 	}
 	return INT64_MAX;
+}
+
+int64_t transfers_expire(struct coap_server *s, int64_t now_us)
+{
+	int64_t known = expire(&s->transfers, now_us);
+	int64_t strangers = expire(&s->stranger_transfers, now_us);
+
+	return known < strangers ? known : strangers;
 }
 
 /* --- Up --- */

@@ -133,6 +133,12 @@ static void session_closed(void *arg, struct dtls_session *session, const char *
 	s->dtls = NULL;
 }
 
+static bool session_proven(void *arg, void *session)
+{
+	(void)arg;
+	return dtls_identity_proven(dtls_session_identity(session));
+}
+
 /* Also when there is nothing to note any more: what the note says was then taken back. */
 static void session_keep(void *arg, void *session)
 {
@@ -220,6 +226,7 @@ static int open_coap(struct worker *w)
 		.route_count = resource_route_count,
 		.arg = &w->resources,
 		.admit = access_admit,
+		.known = session_proven,
 		.send = session_send,
 		.keep = session_keep,
 		.max_body = (size_t)c->coap_max_body_bytes,
