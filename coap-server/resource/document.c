@@ -86,6 +86,7 @@ enum coap_done document_ask(struct resources *r, const struct coap_call *call,
 	};
 
 	q->device = dtls_session_identity(call->session)->id;
+	q->uncounted = call->notification; /* it would end with the observation */
 	q->cookie = e;
 	q->if_version = -1;
 	if (is_read(q->operation)) {

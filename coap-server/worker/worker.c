@@ -21,6 +21,7 @@
 #define TRANSFERS_PER_SESSION 4
 #define ANSWERS_PER_SESSION   4
 #define DOCUMENT_WAIT_MAX_S   10		/* longer than that no device waits */
+#define DOCUMENTS_OF_DEVICE   4			/* a large state takes the database long */
 #define ACKNOWLEDGE_AFTER_US  (500 * US_PER_MS) /* most answers of the database come before */
 #define CLOSE_LIMIT_MS	      300
 
@@ -191,6 +192,7 @@ static int open_documents(struct worker *w)
 		.connect_timeout_s = (int)c->database_connect_timeout_s,
 		.statement_timeout_s = (int)wait,
 		.max_queue = (size_t)c->coap_max_exchanges,
+		.max_of_device = DOCUMENTS_OF_DEVICE,
 		.max_bytes = (size_t)c->document_max_bytes,
 		.max_values = (size_t)c->document_max_values,
 	};

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/hash.h"
 #include "core/base/pgconn.h"
 #include "core/document/internal.h"
 
@@ -110,16 +111,27 @@ static struct entry *copy_request(const struct document_request *r)
 	return e;
 }
 
+static uint8_t *share_of(struct documents *d, const struct document_request *r)
+{
+	if (d->o.max_of_device == 0 || r->uncounted)
+		return NULL;
+	return &d->shares[hash_siphash(hash_table_key(), r->device, strlen(r->device)) % SHARES];
+}
+
 int documents_ask(struct documents *d, const struct document_request *r)
 {
+	uint8_t *share = share_of(d, r);
 	struct entry *e;
 	int rc = 0;
 
 	if (r->payload_len > INT32_MAX)
 		return -ENOMEM; /* libpq counts in int */
+	if (share && *share >= d->o.max_of_device)
+		return -EAGAIN;
 	e = copy_request(r);
 	if (!e)
 		return -ENOMEM;
+	e->share = share;
 	e->deadline_us = clock_monotonic_us() + d->o.statement_timeout_s * US_PER_S;
 	pthread_mutex_lock(&d->lock);
 	if (!d->connected)
@@ -131,11 +143,14 @@ int documents_ask(struct documents *d, const struct document_request *r)
 		d->held++;
 	}
 	pthread_mutex_unlock(&d->lock);
-	if (rc == 0)
-		signal_fd(d->wake_fd);
-	else
+	if (rc != 0) {
 		free_entry(e);
-	return rc;
+		return rc;
+	}
+	if (share)
+		++*share;
+	signal_fd(d->wake_fd);
+	return 0;
 }
 
 /* --- Delivering --- */
@@ -152,6 +167,8 @@ static void deliver_answers(struct documents *d, struct entries *answered,
 
 	while ((e = entries_pop(answered))) {
 		/* Its place in the queue is free for what the callback asks. */
+		if (e->share)
+			--*e->share;
 		pthread_mutex_lock(&d->lock);
 		d->held--;
 		pthread_mutex_unlock(&d->lock);

@@ -54,6 +54,7 @@ struct document_request {
 	size_t payload_len;
 	bool if_absent;	    /* only when there is none yet */
 	bool if_exists;	    /* only when there is one */
+	bool uncounted;	    /* for max_of_device: nobody asks just now */
 	int64_t if_version; /* only when this is its version; below 0: any */
 	void *cookie;
 	unsigned char note[DOCUMENT_NOTE_MAX]; /* yours, as cookie is: what the answer is made of */
@@ -76,6 +77,8 @@ struct document_options {
 	int connect_timeout_s;
 	int statement_timeout_s; /* and how long a request may wait for its answer */
 	size_t max_queue;	 /* requests under way */
+	size_t max_of_device;	 /* of those about one device, so that its slow ones do not keep all
+				    others waiting; 0: any number, 255 at most */
 	size_t max_bytes;	 /* of one document or value */
 	size_t max_values;	 /* of one device */
 };
@@ -86,7 +89,8 @@ int documents_open(struct documents **out, const struct document_options *o, cha
 void documents_close(struct documents *d); /* requests under way are never answered */
 
 /*
- * Everything is copied. 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away now;
+ * Everything is copied. 0; -EAGAIN: the queue is full, or the device has max_of_device in it;
+ * -ENOTCONN: the database is away now;
  * -ENOMEM.
  *
  * Whoever got DOCUMENT_UNAVAILABLE may ask the same again: made twice, a change is what it is made

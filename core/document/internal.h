@@ -20,11 +20,13 @@
 #include "core/document/document.h"
 
 #define DOCUMENT_WHY_MAX 300
+#define SHARES		 4096
 
 struct entry {
 	struct entry *next;
 	struct document_request request; /* its strings and payload are in data */
 	int64_t deadline_us;
+	uint8_t *share; /* of documents.shares, or NULL */
 	struct document_answer answer;
 	char *content; /* the answer's payload */
 	char why[DOCUMENT_WHY_MAX];
@@ -44,6 +46,11 @@ struct change {
 
 struct documents {
 	struct document_options o;
+
+	/* Of those who ask: requests under way, by a hash of the device. Two that fall together
+	 * share what one may have. */
+	uint8_t shares[SHARES];
+
 	pthread_t thread;
 	int stop_fd, wake_fd, ready_fd;
 

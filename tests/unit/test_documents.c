@@ -301,6 +301,15 @@ static int begin_impatient(void **state)
 	return begin_with(o);
 }
 
+static int begin_with_a_share_of_two(void **state)
+{
+	struct document_options o = options(cluster.url);
+
+	(void)state;
+	o.max_of_device = 2;
+	return begin_with(o);
+}
+
 /* --- Operations --- */
 
 static void test_state_is_patched_replaced_and_read(void **state)
@@ -556,6 +565,35 @@ static void test_ten_thousand_requests_are_answered_in_order(void **state)
 		if (i % 2)
 			assert_int_equal(atol(answers[i].payload), (long)(i / 2));
 	}
+}
+
+/* A state of a thousand objects is a second's work for the database: one device that asks for that
+ * without end is not to fill the queue of all. */
+static void test_one_device_has_its_share_of_the_queue(void **state)
+{
+	struct document_request r = request(DOCUMENT_VALUE_GET, NULL);
+	size_t others = 0;
+
+	(void)state;
+	forget();
+	assert_int_equal(try_request(r, 1), 0);
+	assert_int_equal(try_request(r, 2), 0);
+	assert_int_equal(try_request(r, 3), -EAGAIN);
+	for (const char *device = "stuvw"; *device; device++) { /* one may share with x */
+		r.device = device;
+		others += try_request(r, 4) == 0;
+	}
+	assert_true(others > 0);
+	r.device = "x";
+	r.uncounted = true;
+	assert_int_equal(try_request(r, 5), 0);
+	wait_answers(3 + others);
+	r.uncounted = false;
+	forget();
+	assert_int_equal(try_request(r, 6), 0);
+	assert_int_equal(try_request(r, 7), 0);
+	assert_int_equal(try_request(r, 8), -EAGAIN);
+	wait_answers(2);
 }
 
 static void test_full_queue_takes_no_more_until_answers_are_fetched(void **state)
@@ -826,6 +864,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_flood_of_changes_becomes_one, begin, end),
 		cmocka_unit_test_setup_teardown(test_ten_thousand_requests_are_answered_in_order,
 						begin_with_long_queue, end),
+		cmocka_unit_test_setup_teardown(test_one_device_has_its_share_of_the_queue,
+						begin_with_a_share_of_two, end),
 		cmocka_unit_test_setup_teardown(
 			test_full_queue_takes_no_more_until_answers_are_fetched, begin, end),
 		cmocka_unit_test_setup_teardown(test_a_callback_may_ask, begin, end),
