@@ -261,6 +261,7 @@ static void call_handler(struct observation *ob, struct coap_exchange *e)
 {
 	struct coap_server *s = e->server;
 	struct coap_peer *p = ob->peer;
+	const struct coap_route *route = ob->route; /* the handler may end the session, and so ob */
 	struct coap_call call = {
 		.session = p->session,
 		.method = FG_COAP_GET,
@@ -274,12 +275,12 @@ static void call_handler(struct observation *ob, struct coap_exchange *e)
 	};
 	struct coap_reply reply;
 
-	if (ob->route->subtree)
-		call.rest = ob->text + strlen(ob->route->path) + 1;
+	if (route->subtree)
+		call.rest = ob->text + strlen(route->path) + 1;
 	reply_init(&reply, 0, NULL);
 	s->calling = e;
-	if (ob->route->handler(s->o.arg, &call, &reply, e) == COAP_LATER) {
-		s->route_late[ob->route - s->o.routes] = true;
+	if (route->handler(s->o.arg, &call, &reply, e) == COAP_LATER) {
+		s->route_late[route - s->o.routes] = true;
 		s->calling = NULL;
 		return;
 	}

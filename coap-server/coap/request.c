@@ -395,7 +395,9 @@ static void serve(struct receiving *r, const struct coap_route *route, const cha
 	}
 	peer_use(p);
 	if (whole != NULL) {
-		link_remove(&whole->of_peer); /* it is ours now, also if the session ends */
+		/* It is ours now, also if the session ends, or the answer needs room for blocks. */
+		link_remove(&whole->of_peer);
+		link_remove(&whole->by_use);
 		run(r, p, route, rest);
 		transfer_free(whole);
 	} else {
