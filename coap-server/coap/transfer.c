@@ -113,7 +113,9 @@ static void drop_first(struct link *list)
 
 static void make_room_of_strangers(struct coap_server *s)
 {
-	if (s->strangers > 0 && s->strangers >= s->o.max_transfers_all / STRANGERS_SHARE)
+	/* One whose handler is running is not in the list. */
+	if (!list_empty(&s->stranger_transfers) &&
+	    s->strangers >= s->o.max_transfers_all / STRANGERS_SHARE)
 		drop_first(&s->stranger_transfers);
 }
 
