@@ -103,7 +103,7 @@ static void make_room(struct coap_peer *p, bool upload, size_t max)
 /* The first of a list by use goes, and with it its session's peer if that was all it had. */
 static void drop_first(struct link *list)
 {
-	struct transfer *t = LINK_OWNER(list->next, struct transfer, by_use);
+	struct transfer *t = LINK_OWNER(list_take(list), struct transfer, by_use);
 	struct coap_peer *p = t->peer;
 
 	peer_use(p);
