@@ -201,15 +201,24 @@ void dedup_drop(struct dedup *d, uint64_t session, uint16_t mid, int64_t now_us)
 		walk_remove(d, &w);
 }
 
+/* Of the answers and of the NONs of a session so many are kept each. Confirmable requests that are
+ * not answered yet are bounded by who answers them. */
+static bool counts(const struct entry *e, uint16_t flags)
+{
+	bool pending = (e->flags & FLAG_CON) != 0 && (e->len == 0 || (e->flags & FLAG_HELD) != 0);
+
+	return ((e->flags ^ flags) & FLAG_CON) == 0 && !pending;
+}
+
 /* Room for one more of this session: its oldest go. */
-static void trim_session(struct dedup *d, uint64_t session, int64_t now_us)
+static void trim_session(struct dedup *d, uint64_t session, uint16_t flags, int64_t now_us)
 {
 	struct walk w;
 	size_t n = 1;
 
 	walk_begin(d, &w, session);
 	while (w.entry != NULL) {
-		bool ours = w.entry->session == session;
+		bool ours = w.entry->session == session && counts(w.entry, flags);
 
 		if (expired(w.entry, now_us) || (ours && n >= d->per_session)) {
 			walk_remove(d, &w);
@@ -266,7 +275,7 @@ static void put(struct dedup *d, uint64_t session, uint16_t mid, uint16_t flags,
 	uint16_t units = (uint16_t)((sizeof(struct entry) + len + UNIT - 1) / UNIT);
 
 	dedup_drop(d, session, mid, now_us);
-	trim_session(d, session, now_us);
+	trim_session(d, session, flags, now_us);
 	drop_old(d, now_us);
 
 	struct entry *e = make_room(d, units);

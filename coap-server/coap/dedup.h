@@ -25,7 +25,8 @@ enum dedup_state {
 	DEDUP_ANSWERED, /* seen, and this was the answer */
 };
 
-/* bytes: of the ring, at least 4 kB; NULL: no memory. per_session: the last ones that are kept. */
+/* bytes: of the ring, at least 4 kB; NULL: no memory. per_session: so many answers are kept, the
+ * last ones, and so many NONs. */
 struct dedup *dedup_new(size_t bytes, size_t per_session);
 void dedup_free(struct dedup *d);
 

@@ -405,6 +405,41 @@ static void test_expired_entries_give_their_room_back(void **state)
 	dedup_free(d);
 }
 
+static void test_non_confirmable_messages_do_not_push_out_an_answer(void **state)
+{
+	struct dedup *d = dedup_new(1 << 16, 2);
+	uint8_t answer[12] = {0};
+	const uint8_t *found;
+	size_t len;
+
+	(void)state;
+	dedup_put(d, 1, 1, true, 0, answer, sizeof(answer));
+	for (uint16_t mid = 2; mid < 10; mid++)
+		dedup_put(d, 1, mid, false, 0, NULL, 0);
+	assert_int_equal(dedup_find(d, 1, 1, 0, &found, &len), DEDUP_ANSWERED);
+	assert_int_equal(dedup_entries(d), 3);
+	dedup_free(d);
+}
+
+/* It was run, and nobody has seen its answer: a repeat is certain to come. */
+static void test_a_request_without_its_answer_yet_is_not_pushed_out(void **state)
+{
+	struct dedup *d = dedup_new(1 << 16, 2);
+	uint8_t answer[12] = {0};
+	const uint8_t *found;
+	size_t len;
+
+	(void)state;
+	dedup_hold(d, 1, 1, 0, answer, sizeof(answer));
+	dedup_put(d, 1, 2, true, 0, NULL, 0);
+	for (uint16_t mid = 3; mid < 10; mid++)
+		dedup_put(d, 1, mid, true, 0, answer, sizeof(answer));
+	assert_int_equal(dedup_find(d, 1, 1, 0, &found, &len), DEDUP_PENDING);
+	assert_int_equal(dedup_find(d, 1, 2, 0, &found, &len), DEDUP_PENDING);
+	assert_int_equal(dedup_entries(d), 4);
+	dedup_free(d);
+}
+
 /* --- Over a crash --- */
 
 static void test_the_last_answer_survives_in_a_note(void **state)
@@ -515,6 +550,8 @@ int main(void)
 		cmocka_unit_test(test_the_oldest_of_all_go_first),
 		cmocka_unit_test(test_many_entries_of_many_lengths),
 		cmocka_unit_test(test_expired_entries_give_their_room_back),
+		cmocka_unit_test(test_non_confirmable_messages_do_not_push_out_an_answer),
+		cmocka_unit_test(test_a_request_without_its_answer_yet_is_not_pushed_out),
 		TEST(test_the_last_answer_survives_in_a_note),
 		TEST(test_a_note_is_out_of_date_after_the_exchange_lifetime),
 		TEST(test_an_answer_that_does_not_fit_is_not_saved),

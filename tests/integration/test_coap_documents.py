@@ -135,3 +135,21 @@ def test_all_workers_tell_what_any_of_them_changed(coap):
     for device, answer in zip(observers, observed, strict=True):
         told = device.notification(token=answer.token)
         assert (told.code, told.payload) == ("2.05", b"\xa1\x61a\x01")
+
+
+def test_an_observation_ends_with_the_process_and_the_same_token_brings_it_back(coap):
+    server = coap.started()
+    coap.psk("dev-1")
+    coap.in_force()
+    device = coap.connected("dev-1")
+    coap.documents_ready(device)
+    first = device.observe("state")
+    since = server.log_position()
+    server.kill_worker()
+    server.wait_log("event=coap_started", since)
+    coap.documents_ready(device)
+    coap.query("select desire('dev-1', '{\"interval\": 60}')")
+    assert device.notification(timeout=2) is None
+    assert device.observe("state", token=first.token).json == {"interval": 60}
+    coap.query("select desire('dev-1', '{\"interval\": 61}')")
+    assert device.notification().json == {"interval": 61}
