@@ -116,6 +116,7 @@ struct dtls_stats {
 	uint64_t authentic, unknown_cid, dropped, moved, limited;
 	uint64_t parked_total, woken_total, closed, restored, slots_damaged;
 	size_t sessions, parked, live, handshaking;
+	bool slots_lacked; /* by the process before: it had sessions that are not restored */
 };
 
 /*

@@ -244,6 +244,7 @@ int persist_restore(struct dtls_endpoint *e, char *err, size_t err_len)
 	struct restoring r = {.endpoint = e};
 	size_t damaged = 0;
 
+	e->stats.slots_lacked = slots_lacked(e->slots);
 	slots_restore(e->slots, restore_one, &r, &damaged);
 	e->stats.slots_damaged += damaged;
 	if (r.no_memory) {

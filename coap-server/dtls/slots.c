@@ -180,13 +180,11 @@ void slots_restore(struct slots *s,
 
 /* --- Taking and giving back --- */
 
-uint32_t slots_take(struct slots *s)
+static uint32_t take(struct slots *s)
 {
 	uint64_t suppressed;
 	int rc;
 
-	if (!s)
-		return 0;
 	if (s->free_count > 0)
 		return s->free[--s->free_count];
 	if (s->fresh >= s->count)
@@ -205,6 +203,23 @@ uint32_t slots_take(struct slots *s)
 			 s->path, s->reserved, strerror(-rc), rate_limit_note(note, suppressed));
 	}
 	return 0;
+}
+
+uint32_t slots_take(struct slots *s)
+{
+	uint32_t slot = s ? take(s) : 0;
+
+	if (s && !slot)
+		slots_publish(&s->header->lacked, 1);
+	return slot;
+}
+
+bool slots_lacked(struct slots *s)
+{
+	bool lacked = s->header->lacked != 0;
+
+	slots_publish(&s->header->lacked, 0);
+	return lacked;
 }
 
 void slots_drop(struct slots *s, uint32_t slot)

@@ -63,6 +63,10 @@ void slots_restore(struct slots *s,
 /* A free slot, or 0: none left, or no memory in the tmpfs (logged now and then). */
 uint32_t slots_take(struct slots *s);
 
+/* Has slots_take had none since the file was opened by this process's predecessor? What it had in
+ * memory only is gone. The question is answered once. */
+bool slots_lacked(struct slots *s);
+
 /*
  * Write all of it. A slot that is in use is torn while it is written: a crash then costs this one
  * session a handshake. If it holds the same session (its id), counters do not go back, whatever the

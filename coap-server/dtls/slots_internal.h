@@ -47,6 +47,7 @@ struct slots_header {
 	/* Each with its complement in the upper half; reserved: how many of the first slots have
 	 * memory of the tmpfs. */
 	_Atomic uint64_t count, reserved;
+	_Atomic uint64_t lacked; /* 1: see slots_lacked */
 };
 
 enum { /* struct slot, state */

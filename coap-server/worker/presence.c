@@ -112,7 +112,8 @@ void presence_restore(struct worker *w)
 	uint64_t cursor = 0;
 
 	dtls_stats(w->dtls, &stats);
-	if (stats.restored == 0 || stats.slots_damaged > 0 || w->config->coap_legacy_cbc)
+	if (stats.restored == 0 || stats.slots_damaged > 0 || stats.slots_lacked ||
+	    w->config->coap_legacy_cbc)
 		w->restored_anew = true;
 	if (w->restored_anew)
 		pipeline_presence(w->pipeline, &started);

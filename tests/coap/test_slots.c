@@ -318,6 +318,23 @@ static void test_every_slot_is_taken_once(void **state)
 	slots_close(s);
 }
 
+static void test_who_had_no_slot_is_remembered_until_asked(void **state)
+{
+	struct slots *s = open_slots(1);
+
+	(void)state;
+	slots_take(s);
+	assert_false(slots_lacked(s));
+	assert_int_equal(slots_take(s), 0);
+	slots_close(s);
+	s = open_slots(1);
+	assert_true(slots_lacked(s));
+	slots_close(s);
+	s = open_slots(1);
+	assert_false(slots_lacked(s));
+	slots_close(s);
+}
+
 static void test_slots_in_use_are_not_taken_after_a_restart(void **state)
 {
 	struct slots *s = open_slots(4);
@@ -423,6 +440,7 @@ int main(void)
 		TEST(test_a_blob_that_is_none_is_not_kept),
 		TEST(test_slot_zero_does_nothing),
 		TEST(test_every_slot_is_taken_once),
+		TEST(test_who_had_no_slot_is_remembered_until_asked),
 		TEST(test_slots_in_use_are_not_taken_after_a_restart),
 		TEST(test_nothing_of_a_dropped_session_is_left),
 		TEST(test_a_full_tmpfs_is_an_answer),
