@@ -274,6 +274,10 @@ static size_t visit_bucket(struct dtls_endpoint *e, size_t bucket,
 			continue;
 		visit(arg, s);
 		visited++;
+		/* What ends takes others with it when it needs a context to say so. The next one is
+		 * then in another list: once more from here, to those that are left. */
+		if (next && SESSION_OF(next, by_cid)->state == SESSION_ENDED)
+			next = table_bucket(&e->cids, bucket);
 	}
 	return visited;
 }

@@ -642,6 +642,61 @@ static void test_session_with_extended_master_secret_is_not_resumed_without(void
 	check_full(w, 0);
 }
 
+/* --- A walk, while it makes others end --- */
+
+static struct dtls_session *first_in_bucket;
+static unsigned visits_behind;
+
+static void end_the_first(void *arg, struct dtls_session *s)
+{
+	if (s == first_in_bucket)
+		dtls_end(s, true, "revoked");
+	else if (s == arg)
+		visits_behind++;
+}
+
+static void into_bucket_of(struct dtls_session *s, const struct dtls_session *other)
+{
+	size_t mask = table_buckets(&s->endpoint->cids) - 1;
+
+	table_remove(&s->endpoint->cids, &s->by_cid);
+	while ((hash_cid(&s->by_cid) & mask) != (hash_cid(&other->by_cid) & mask))
+		random_bytes(s->cid, sizeof(s->cid));
+	table_insert(&s->endpoint->cids, &s->by_cid);
+}
+
+static struct dtls_session *parked(struct world *w)
+{
+	world_check_echo(world_connect(w, WORLD_PSK_CLIENT, true), "x");
+	assert_int_equal(dtls_session_park(w->spoke), 0);
+	return w->spoke;
+}
+
+/* To tell the first that it ends, a context is needed, so the silent one in the same bucket is
+ * ended for it: then the one behind that is still visited. */
+static void test_walk_visits_what_is_behind_a_session_that_ended_for_want_of_room(void **state)
+{
+	struct world *w = *state;
+	struct dtls_session *last, *silent;
+	uint64_t cursor = 0;
+
+	visits_behind = 0;
+	world_open(w);
+	last = parked(w);
+	first_in_bucket = parked(w);
+	world_connect(w, WORLD_PSK_CLIENT, true);
+	silent = w->opened;
+	w->endpoint->options.live_contexts = 1;
+	into_bucket_of(last, first_in_bucket);
+	into_bucket_of(silent, first_in_bucket);
+	into_bucket_of(first_in_bucket, last);
+	do {
+		dtls_walk(w->endpoint, &cursor, 100, end_the_first, last);
+	} while (cursor != 0);
+	assert_int_equal(w->closed_count, 2);
+	assert_true(visits_behind > 0);
+}
+
 int main(void)
 {
 #define TEST(f)	      cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -672,6 +727,7 @@ int main(void)
 		TEST(test_ticket_is_good_for_its_time_over_changes_of_keys),
 		TEST(test_no_tickets_when_resumption_is_off),
 		TEST(test_session_with_extended_master_secret_is_not_resumed_without),
+		TEST(test_walk_visits_what_is_behind_a_session_that_ended_for_want_of_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
