@@ -21,7 +21,7 @@
 #define TRANSFERS_PER_SESSION 4
 #define ANSWERS_PER_SESSION   4
 #define DOCUMENT_WAIT_MAX_S   10		/* longer than that no device waits */
-#define DOCUMENTS_OF_DEVICE   4			/* a large state takes the database long */
+#define DOCUMENTS_OF_DEVICE   2			/* a large state takes the database long */
 #define ACKNOWLEDGE_AFTER_US  (500 * US_PER_MS) /* most answers of the database come before */
 #define CLOSE_LIMIT_MS	      300
 
