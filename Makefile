@@ -35,24 +35,24 @@ env: ## Print what scripts need of the running stack: eval "$(make env)"
 	@bin/fieldgate-stack env
 
 build: deps-present ## Compile everything into build/<MODE>/ (also plain `make`)
-	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) programs
 
 programs: $(LIB) $(PLUGIN) $(PROGRAMS) $(COAP_SERVER)
 
 deps: ## Build Mbed TLS and libcoap for the CoAP server, once; they are kept outside of build/
 	@bin/install-deps run
-	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 
 test: ## Install what tests need, build, run all tests; the last line counts them
 	@bin/install-deps test
-	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) build unit-programs test-programs
 	@bin/lib/run-tests all $(MODE)
 
 unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
 	@bin/install-deps test
-	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) unit-programs
 	@bin/lib/run-tests unit $(MODE)
 
@@ -78,13 +78,13 @@ bench: ## Measure; QUICK=1 takes less than a minute
 
 bench-coap: ## Measure the CoAP server beside libcoap's own; QUICK=1 takes less than a minute
 	@bin/install-deps bench
-	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) build test-programs
 	@exec /usr/bin/python3 tests/bench/bench_coap.py
 
 crypto-speed: ## Measure P-256 and SHA-256 with our hooks and with Mbed TLS's own code
 	@bin/install-deps test
-	@deps/build --mode $(MODE) --make $(B)/deps.mk
+	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) crypto-speed-programs
 	@for program in $(CRYPTO_SPEED); do echo "$$program"; $$program; done
 
@@ -102,7 +102,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 #:   MQTT_PORT           8883     port of the broker
 #:   COAP_PORT           5684     port of the CoAP server (UDP)
 #:   PG_PORT             5433     port of the private PostgreSQL
-#:   MODE                release  release, asan (address and undefined sanitizer) or fuzz
+#:   MODE                release  release, asan (address, undefined), tsan (threads) or fuzz
 #:   FUZZ_SECONDS        30       how long `make fuzz` runs each target
 #:   PYTEST_ARGS                  more arguments for pytest
 #:   TEST_JOBS                    integration tests at the same time (default: processors and one more)

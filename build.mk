@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# How things are compiled. MODE: release (default), asan, fuzz; each has its own directory under build/.
+# How things are compiled. MODE: release (default), asan, tsan, fuzz; each has its own directory under build/.
 MODE ?= release
 B := build/$(MODE)
 CC ?= gcc
@@ -21,13 +21,18 @@ LDFLAGS += -Wl,-z,relro,-z,now
 else ifeq ($(MODE),asan)
 CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS += -fsanitize=address,undefined
+else ifeq ($(MODE),tsan)
+CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=thread
+LDFLAGS += -fsanitize=thread
+DEPS_MODE := release
 else ifeq ($(MODE),fuzz)
 CC := clang
 CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDFLAGS += -fsanitize=address,undefined
 else
-$(error MODE=$(MODE): expected release, asan or fuzz)
+$(error MODE=$(MODE): expected release, asan, tsan or fuzz)
 endif
+DEPS_MODE ?= $(MODE)
 
 CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
