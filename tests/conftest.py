@@ -299,16 +299,28 @@ class CoapStack(Stack):
         mqtt.eventually(accepted, timeout, "the acceptance of a new device by every worker")
 
     def seqs(self, device):
-        """The numbers of its messages that are stored, as often as they are."""
+        """The numbers of its messages that are stored."""
         rows = self.query("select seq from telemetry where device = %s order by seq", device)
         return [seq for (seq,) in rows]
 
     def wait_seqs(self, device, expected, timeout=15):
         """Wait until exactly these are stored."""
+        self._wait_exactly(self.seqs, device, expected, timeout)
+
+    def readings(self, device):
+        """What its messages without number (Device.reading) said, as often as they were taken."""
+        rows = self.query("select light from telemetry where device = %s order by light", device)
+        return [int(light) for (light,) in rows]
+
+    def wait_readings(self, device, expected, timeout=15):
+        """Wait until exactly these are stored."""
+        self._wait_exactly(self.readings, device, expected, timeout)
+
+    def _wait_exactly(self, ask, device, expected, timeout):
         deadline = time.monotonic() + timeout
-        while self.seqs(device) != sorted(expected) and time.monotonic() < deadline:
+        while ask(device) != sorted(expected) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert self.seqs(device) == sorted(expected)
+        assert ask(device) == sorted(expected)
 
     def stored(self, server=None):
         """Wait until everything acknowledged up to now is stored: the journal of a worker keeps the order."""

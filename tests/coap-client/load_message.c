@@ -102,16 +102,21 @@ size_t load_message_post(uint16_t mid, uint32_t seq, int64_t ts_ms, uint8_t out[
 			    .mid = mid,
 			    .payload = payload};
 
-	put_head(&w, (uint8_t)(0xa1 + readings + (ts_ms != 0)), 0, 0);
-	put_name(&w, "seq");
-	put_head(&w, 0x1a, seq, 4);
+	put_head(&w, (uint8_t)(0xa0 + readings + !options->no_seq + (ts_ms != 0)), 0, 0);
+	if (!options->no_seq) {
+		put_name(&w, "seq");
+		put_head(&w, 0x1a, seq, 4);
+	}
 	if (ts_ms) {
 		put_name(&w, "ts");
 		put_head(&w, 0x1b, (uint64_t)ts_ms, 8);
 	}
 	for (size_t i = 0; i < readings; i++) {
 		put_name(&w, names[i]);
-		put_float(&w, 20.0F + (float)(seq % 100) / 8 + (float)i);
+		if (i == 0 && options->no_seq)
+			put_float(&w, (float)seq);
+		else
+			put_float(&w, 20.0F + (float)(seq % 100) / 8 + (float)i);
 	}
 	m.payload_len = (size_t)(w.at - payload);
 	load_message_token(seq, m.token);

@@ -16,7 +16,7 @@ void load_message_token(uint32_t seq, uint8_t token[LOAD_TOKEN_LEN]);
 size_t load_message_ping(uint16_t mid, uint8_t out[LOAD_MESSAGE_MAX]);
 size_t load_message_jwt(uint16_t mid, const char *jwt, uint8_t out[LOAD_MESSAGE_MAX]);
 
-/* Telemetry as CBOR (RFC 8949): readings, seq, and ts_ms unless that is 0. */
+/* Telemetry as CBOR (RFC 8949): readings, seq unless --no-seq, and ts_ms unless that is 0. */
 size_t load_message_post(uint16_t mid, uint32_t seq, int64_t ts_ms, uint8_t out[LOAD_MESSAGE_MAX]);
 
 #endif

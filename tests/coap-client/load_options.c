@@ -32,6 +32,7 @@ static const char usage[] =
 	"  --first-seq N (1)      number of each session's first message\n"
 	"  --path PATH (msg/d2c)  --put (not POST)  --small (one reading, not eight)\n"
 	"  --timestamp            of the device\n"
+	"  --no-seq               SEQ is the reading `light`, not a number that tells repeats\n"
 	"  --ack-timeout-ms N (2000; also of handshake flights)  --max-retransmit N (4)\n"
 	"  --drop P  --duplicate P  --reorder P  --delay-ms N (100)  --seed N (1)\n"
 	"                         a bad network: probabilities, and the longest delay\n"
@@ -79,6 +80,8 @@ static bool take_flag(struct load_options *o, int option)
 		return o->put = true;
 	case 'T':
 		return o->timestamp = true;
+	case 'Q':
+		return o->no_seq = true;
 	case 'W':
 		return o->wait = true;
 	case 'n':
@@ -214,6 +217,7 @@ static const struct option longs[] = {
 	{"small", 0, NULL, 'm'},
 	{"put", 0, NULL, 'O'},
 	{"timestamp", 0, NULL, 'T'},
+	{"no-seq", 0, NULL, 'Q'},
 	{"ack-timeout-ms", 1, NULL, 'i'},
 	{"max-retransmit", 1, NULL, 'j'},
 	{"acked", 1, NULL, 'A'},

@@ -374,8 +374,12 @@ class Device:
         return self._call("ping", **options)
 
     def telemetry(self, seq, **options):
-        """POST msg/d2c of a small message with this number."""
+        """POST msg/d2c of a small message with this number. Taken twice it is one row: the number tells."""
         return self.post("msg/d2c", {"seq": seq, "light": seq % 100}, **options)
+
+    def reading(self, value, **options):
+        """POST msg/d2c of a message without a number: were it taken twice, it would be two rows."""
+        return self.post("msg/d2c", {"light": value}, **options)
 
     def observe(self, path, **options):
         """The first answer; later ones are notifications. To stop: get(path, observe=1, token=its token)."""
