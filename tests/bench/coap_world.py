@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from bench.cpu import machine_seconds, memory_bytes, process_seconds, thread_seconds, tree_seconds
+from bench.cpu import machine_seconds, main_thread_seconds, memory_bytes, process_seconds, tree_seconds
 from harness.coap import CoapServer, free_udp_port, make_psk, register
 from harness.load import CoapLoad, load_line
 from harness.pki import Fleet
@@ -37,12 +37,11 @@ class Usage:
         self.before = self._now()
 
     def _now(self):
-        threads = [(pid, name, s) for pid in self.pids for name, s in thread_seconds(pid).items()]
         return {
             "server": sum(process_seconds(pid) for pid in self.pids),
             "postgres": tree_seconds(self.postmaster),
             "machine": machine_seconds(),
-            "talking": sum(s for _, name, s in threads if name == "fieldgate-coap"),
+            "talking": sum(main_thread_seconds(pid) for pid in self.pids),
         }
 
     def read(self, load):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU seconds of processes, read from /proc."""
 
-import contextlib
 import os
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,17 +33,10 @@ def tree_seconds(pid):
     return total / TICKS
 
 
-def thread_seconds(pid):
-    """Of each thread of a process, by its name; threads that have ended are not among them."""
-    seconds = {}
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            with open(f"/proc/{pid}/task/{task}/comm") as f:
-                name = f.read().strip()
-            with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-                nanoseconds = int(f.read().split()[0])
-            seconds[name] = seconds.get(name, 0) + nanoseconds / 1e9
-    return seconds
+def main_thread_seconds(pid):
+    """Of a process's first thread alone."""
+    with open(f"/proc/{pid}/task/{pid}/schedstat") as f:
+        return int(f.read().split()[0]) / 1e9
 
 
 def machine_seconds():
