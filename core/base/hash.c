@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/base/hash.h"
 
+#include <endian.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -51,8 +52,10 @@ uint64_t hash_siphash(const struct hash_key *key, const void *data, size_t len)
 	uint64_t last = (uint64_t)len << 56;
 
 	for (size_t left = len; left >= 8; left -= 8, p += 8) {
-		uint64_t m = load_le64(p, 8);
+		uint64_t m;
 
+		memcpy(&m, p, 8);
+		m = le64toh(m);
 		s.v3 ^= m;
 		sip_round(&s);
 		sip_round(&s);
