@@ -24,7 +24,8 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from bench.cpu import process_seconds, tree_seconds  # noqa: E402
 from harness.load import Load  # noqa: E402
 from harness.pki import Fleet  # noqa: E402
-from harness.postgres import INGEST, OWNER, SUPERUSER, Postgres, free_port  # noqa: E402
+from harness.ports import free_port  # noqa: E402
+from harness.postgres import INGEST, OWNER, SUPERUSER, Postgres  # noqa: E402
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 CONNECTIONS, WINDOW = 100, 20

@@ -11,7 +11,8 @@ import subprocess
 import time
 
 from bench.cpu import machine_seconds, main_thread_seconds, memory_bytes, process_seconds, tree_seconds
-from harness.coap import CoapServer, free_udp_port, make_psk, register
+from harness.coap import CoapServer, make_psk, register
+from harness.ports import free_udp_port
 from harness.load import CoapLoad, load_line
 from harness.pki import Fleet
 from harness.postgres import INGEST, OWNER, REPOSITORY, SUPERUSER, Postgres

@@ -10,7 +10,8 @@ import socket
 import time
 
 from .daemon import Daemon
-from .postgres import REPOSITORY, free_port
+from .ports import free_port
+from .postgres import REPOSITORY
 
 PLUGIN = pathlib.Path(
     os.environ.get("FIELDGATE_PLUGIN")

@@ -13,7 +13,6 @@ import pathlib
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import time
 
@@ -24,20 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .daemon import Daemon, children
+from .ports import free_udp_port
 from .postgres import REPOSITORY
 
 FIELDGATE_COAP = pathlib.Path(
     os.environ.get("FIELDGATE_COAP")
     or REPOSITORY / "build" / os.environ.get("MODE", "release") / "fieldgate-coap"
 )
-
-
-def free_udp_port():
-    """A port that no UDP socket of either family has at this moment."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
-        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        s.bind(("::", 0))
-        return s.getsockname()[1]
 
 
 class CoapServer(Daemon):

@@ -10,13 +10,14 @@ import itertools
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.parse
 
 import psycopg2
+
+from .ports import free_port
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DEV_POSTGRES = REPOSITORY / "bin" / "dev-postgres"
@@ -28,13 +29,6 @@ OWNER, INGEST, READER, SUPERUSER = (
     "fieldgate_reader",
     "postgres",
 )
-
-
-def free_port():
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def run(*command, **options):

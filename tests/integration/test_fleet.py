@@ -22,7 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, validity  # noqa: E402
-from harness.postgres import SUPERUSER, free_port, fresh_database, shared  # noqa: E402
+from harness.ports import free_port  # noqa: E402
+from harness.postgres import SUPERUSER, fresh_database, shared  # noqa: E402
 
 COMMANDS = ["init", "server", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume"]
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"

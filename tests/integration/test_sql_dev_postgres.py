@@ -15,7 +15,8 @@ import psycopg2
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.postgres import DEV_POSTGRES, MIGRATE, Postgres, free_port  # noqa: E402
+from harness.ports import free_port  # noqa: E402
+from harness.postgres import DEV_POSTGRES, MIGRATE, Postgres  # noqa: E402
 
 
 def dev_postgres(*arguments, check=True, **options):
