@@ -60,14 +60,15 @@ def posts(world, name, sessions, goal=None, **settings):
     world.forget_rows()
     with world.server(**settings) as server:
         empty = memory(server)
-        options = {"in_flight": IN_FLIGHT, "seconds": SECONDS, "suites": SUITE, "wait": True}
+        options = {"in_flight": IN_FLIGHT, "seconds": SECONDS, "suites": SUITE, "wait": True, "greet": True}
         with world.load(server, world.psk_lines(sessions), **options) as load:
             load.ready()
+            world.wait_for_rows(sessions)
             opened = memory(server)
             usage = world.usage(server)
             load.go()
             figures = load.wait()
-            rows = world.wait_for_rows(figures["acknowledged"])
+            rows = world.wait_for_rows(sessions + figures["acknowledged"]) - sessions
             used = usage.read(figures["cpu_seconds"])
     expect(figures["nonces_reused"] == 0, f"{figures['nonces_reused']} nonces were used twice")
     expect(figures["unacknowledged"] == 0, f"{figures['unacknowledged']} messages were never answered")
@@ -139,7 +140,7 @@ def report_memory(live, parked, stock):
     """Of the many some are live: their share is taken out."""
     share = (live["session_bytes"] - parked["session_bytes"]) * LIVE_CONTEXTS / (MANY - LIVE_CONTEXTS)
     own = parked["session_bytes"] - share
-    title("Memory of a session, without what the device sends")
+    title("Memory of a session, after one message each")
     print(f"  live                          {live['session_bytes']:8.0f} B and {live['slot_bytes']:.0f} B of its slot")
     print(f"  parked                        {own:8.0f} B and {parked['slot_bytes']:.0f} B of its slot{target('1 kB')}")
     print(f"  coap-server                   {stock:8.0f} B", flush=True)

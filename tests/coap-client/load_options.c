@@ -32,6 +32,7 @@ static const char usage[] =
 	"  --first-seq N (1)      number of each session's first message\n"
 	"  --path PATH (msg/d2c)  --put (not POST)  --small (one reading, not eight)\n"
 	"  --timestamp            of the device\n"
+	"  --greet                first one message of each session, which is not counted\n"
 	"  --no-seq               SEQ is the reading `light`, not a number that tells repeats\n"
 	"  --ack-timeout-ms N (2000; also of handshake flights)  --max-retransmit N (4)\n"
 	"  --drop P  --duplicate P  --reorder P  --delay-ms N (100)  --seed N (1)\n"
@@ -76,6 +77,8 @@ static bool take_flag(struct load_options *o, int option)
 		return o->handshakes = true;
 	case 'm':
 		return o->small = true;
+	case 'I':
+		return o->greet = true;
 	case 'O':
 		return o->put = true;
 	case 'T':
@@ -216,6 +219,7 @@ static const struct option longs[] = {
 	{"path", 1, NULL, 'a'},
 	{"small", 0, NULL, 'm'},
 	{"put", 0, NULL, 'O'},
+	{"greet", 0, NULL, 'I'},
 	{"timestamp", 0, NULL, 'T'},
 	{"no-seq", 0, NULL, 'Q'},
 	{"ack-timeout-ms", 1, NULL, 'i'},
