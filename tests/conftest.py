@@ -348,6 +348,8 @@ class CoapStack(Stack):
                 self._client.close()
         finally:
             super().close()
+        for server in self.brokers:
+            assert not server.log_lines("Sanitizer:|runtime error:")
 
 
 def _fixture(kind, request, *arguments):

@@ -377,7 +377,8 @@ def test_hellos_without_cookie_cost_no_memory_and_lock_nobody_out(coap):
     assert figures["server_hellos"] == 0
     # Nothing is sent to whoever is at that address that was not sent here first.
     assert figures["bytes_received"] <= figures["bytes_sent"]
-    assert memory_kib(worker) - before < 4096
+    # A context for each would be 400 MB.
+    assert memory_kib(worker) - before < 16 * 1024
 
 
 def test_wrong_cookies_begin_no_handshake(coap):
