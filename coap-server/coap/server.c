@@ -113,9 +113,22 @@ static bool is_request(const uint8_t *data, size_t len)
 	       data[1] != 0 && data[1] < 0x20;
 }
 
+/* An answer has its request's token (RFC 7252 section 5.3.1); an acknowledgement alone has none. */
+static bool is_answer_to(const uint8_t *data, size_t len, const uint8_t *answer, size_t answer_len)
+{
+	size_t token_len = data[0] & 15;
+
+	if (answer_len < MESSAGE_HEADER || answer[1] == 0)
+		return true;
+	return (answer[0] & 15u) == token_len && len >= MESSAGE_HEADER + token_len &&
+	       answer_len >= MESSAGE_HEADER + token_len &&
+	       memcmp(data + MESSAGE_HEADER, answer + MESSAGE_HEADER, token_len) == 0;
+}
+
 /*
- * RFC 7252 section 4.5: a message is known by its endpoint and message ID alone. What else it holds
- * is not compared: a device that uses an ID again too early gets the answer of the first.
+ * RFC 7252 section 4.5: a message is known by its endpoint and message ID. One with another token
+ * than the answer that is kept is another request all the same, of a device that uses an ID again
+ * too early (after a reset, say, with its session restored): it must not be told that it was done.
  */
 static bool repeated(struct receiving *r, const uint8_t *data, size_t len)
 {
@@ -126,8 +139,9 @@ static bool repeated(struct receiving *r, const uint8_t *data, size_t len)
 	enum dedup_state state = dedup_find(s->dedup, r->id, message_mid(data),
 					    clock_monotonic_us(), &answer, &answer_len);
 
-	(void)len;
 	if (state == DEDUP_NONE)
+		return false;
+	if (state == DEDUP_ANSWERED && !is_answer_to(data, len, answer, answer_len))
 		return false;
 	s->stats.repeats++;
 	if (state == DEDUP_ANSWERED) {

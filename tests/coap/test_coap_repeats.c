@@ -95,16 +95,38 @@ static void test_the_same_message_id_of_another_session_is_another_message(void 
 }
 
 /* The endpoint and the message ID are what a message is known by: section 4.5. */
-static void test_another_request_with_a_used_message_id_is_a_repeat(void **state)
+static void test_another_request_with_a_used_message_id_and_token_is_a_repeat(void **state)
 {
 	struct fixture *f = *state;
 	const struct sent *first;
 
 	post(f->a, 7);
 	first = take(f->a);
-	send_request(f->a, B_CON, CODE(0, 3), 7, "other", "store/x", "y");
+	send_request(f->a, B_CON, CODE(0, 3), 7, "t", "store/x", "y");
 	expect_same(first, take(f->a));
 	assert_int_equal(f->called, 1);
+}
+
+/* A device that was reset, and has its session still, may count its messages from the beginning. It
+ * must not be told that what it says now is done. */
+static void test_a_used_message_id_with_another_token_is_another_request(void **state)
+{
+	struct fixture *f = *state;
+	const struct sent *first;
+	struct coap_seen seen;
+
+	post(f->a, 7);
+	expect(f->a);
+	send_request(f->a, B_CON, CODE(0, 2), 7, "other", "msg", "y");
+	first = take(f->a);
+	assert_int_equal(f->called, 2);
+	send_request(f->a, B_CON, CODE(0, 2), 7, "other", "msg", "y");
+	expect_same(first, take(f->a));
+	assert_int_equal(f->called, 2);
+	send_request(f->a, B_CON, CODE(0, 2), 7, "", "msg", "z");
+	seen = expect(f->a);
+	assert_true(seen_token(&seen, ""));
+	assert_int_equal(f->called, 3);
 }
 
 static void test_what_was_not_admitted_is_asked_again(void **state)
@@ -538,7 +560,8 @@ int main(void)
 		TEST(test_error_answers_are_repeated_too),
 		TEST(test_a_repeated_non_confirmable_request_is_ignored),
 		TEST(test_the_same_message_id_of_another_session_is_another_message),
-		TEST(test_another_request_with_a_used_message_id_is_a_repeat),
+		TEST(test_another_request_with_a_used_message_id_and_token_is_a_repeat),
+		TEST(test_a_used_message_id_with_another_token_is_another_request),
 		TEST(test_what_was_not_admitted_is_asked_again),
 		TEST(test_entries_expire),
 		TEST(test_a_repeat_does_not_prolong_the_lifetime),
