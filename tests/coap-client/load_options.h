@@ -22,7 +22,8 @@ struct load_options {
 	struct impairment impairment; /* of all datagrams, in both directions */
 	uint64_t seed;
 	bool handshakes; /* nothing but handshakes */
-	bool resume, no_cid, timestamp, no_seq, small, put, greet, wait, goodbye, no_recovery, no_ping;
+	bool resume, no_cid, timestamp, no_seq, small, put, greet, wait, goodbye, no_recovery,
+		no_ping;
 };
 
 bool load_options_lossy(const struct load_options *o);
