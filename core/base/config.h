@@ -48,6 +48,7 @@ struct config {
 	int64_t journal_max_bytes;
 	int64_t journal_segment_bytes;
 	int64_t journal_sync_interval_ms;
+	int64_t journal_follower_max_bytes;
 
 	int64_t payload_max_bytes;
 	int64_t payload_max_depth;
@@ -65,6 +66,14 @@ struct config {
 	int64_t mqtt_token_auth;       /* enum token_auth */
 
 	char *secrets_key_file; /* NULL: none */
+
+	char *bus_host; /* NULL: fieldgate-coap does not publish; likewise the files */
+	int64_t bus_port;
+	char *bus_ca_file;
+	char *bus_certificate_file;
+	char *bus_key_file;
+	int64_t bus_max_in_flight;
+	int64_t bus_telemetry; /* bool */
 
 	char *coap_listen;
 	int64_t coap_workers;

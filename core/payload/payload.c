@@ -135,29 +135,44 @@ static int decode_auto(struct decoder *d, const void *data, size_t len, struct v
 	return decoder_fail(d, cbor, "%s", cbor_reason);
 }
 
-int payload_decode(struct arena *a, enum payload_format format, const void *data, size_t len,
-		   const struct decode_limits *limits, struct payload *out, char *reason,
-		   size_t reason_len)
+int payload_parse(struct arena *a, enum payload_format format, const void *data, size_t len,
+		  const struct decode_limits *limits, struct value *out, char *reason,
+		  size_t reason_len)
 {
 	struct decoder d = {
 		.arena = a, .limits = limits, .reason = reason, .reason_len = reason_len};
-	struct value v;
-	int rc = -EINVAL;
 
 	if (len == 0)
 		return decoder_fail(&d, -EBADMSG, "no bytes");
 	switch (format) {
 	case PAYLOAD_AUTO:
-		rc = decode_auto(&d, data, len, &v);
-		break;
+		return decode_auto(&d, data, len, out);
 	case PAYLOAD_JSON:
 	case PAYLOAD_SENML_JSON:
-		rc = json_decode(a, data, len, limits, &v, reason, reason_len);
-		break;
+		return json_decode(a, data, len, limits, out, reason, reason_len);
 	case PAYLOAD_CBOR:
 	case PAYLOAD_SENML_CBOR:
-		rc = cbor_decode(a, data, len, limits, &v, reason, reason_len);
-		break;
+		return cbor_decode(a, data, len, limits, out, reason, reason_len);
 	}
-	return rc ? rc : interpret(&d, format, &v, out);
+	return -EINVAL;
+}
+
+int payload_interpret(struct arena *a, enum payload_format format, const struct value *v,
+		      const struct decode_limits *limits, struct payload *out, char *reason,
+		      size_t reason_len)
+{
+	struct decoder d = {
+		.arena = a, .limits = limits, .reason = reason, .reason_len = reason_len};
+
+	return interpret(&d, format, v, out);
+}
+
+int payload_decode(struct arena *a, enum payload_format format, const void *data, size_t len,
+		   const struct decode_limits *limits, struct payload *out, char *reason,
+		   size_t reason_len)
+{
+	struct value v;
+	int rc = payload_parse(a, format, data, len, limits, &v, reason, reason_len);
+
+	return rc ? rc : payload_interpret(a, format, &v, limits, out, reason, reason_len);
 }

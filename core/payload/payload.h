@@ -74,6 +74,19 @@ struct payload {
 };
 
 /*
+ * The bytes as a tree, whatever it says: what rules see. The format is found as payload_decode finds
+ * it. 0 or -errno as there. No bytes at all are -EBADMSG.
+ */
+int payload_parse(struct arena *a, enum payload_format format, const void *data, size_t len,
+		  const struct decode_limits *limits, struct value *out, char *reason,
+		  size_t reason_len);
+
+/* The readings of such a tree: payload_decode is payload_parse, then this. */
+int payload_interpret(struct arena *a, enum payload_format format, const struct value *v,
+		      const struct decode_limits *limits, struct payload *out, char *reason,
+		      size_t reason_len);
+
+/*
  * 0; -EBADMSG, -EMSGSIZE, -ENOMEM as json_decode, with a reason for a person (UTF-8 without control
  * characters). A message without any reading is -EBADMSG ("no readings"): it must not vanish, and
  * one such map in an array refuses the message. All memory is the arena's, and text may point into

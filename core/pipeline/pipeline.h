@@ -24,6 +24,13 @@ struct message {
 	const void *payload;
 	size_t payload_len;
 	enum payload_format format;
+
+	/* It was taken into a pipeline already, and comes by way of the broker: of the right `relay`
+	 * (POLICY_RELAY). Neither stored nor run through rules again. */
+	bool relayed;
+
+	/* On c2d: the device has it from the broker and need not find it in the queue. */
+	bool delivered;
 };
 
 enum presence_event {
@@ -57,7 +64,9 @@ struct registry *pipeline_registry(struct pipeline *p);
 bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len);
 
 /*
- * Take an authorised message. A message on a topic that is not telemetry is passed over: 0.
+ * Take an authorised message: telemetry is stored; what is published to a device, `m/d/<device>/c2d[/...]`,
+ * waits for it in the table downlink, unless it was delivered; what is on another topic is for rules, and
+ * passed over when none wants it: 0.
  * 0 means that it may be acknowledged; -ENOBUFS or another -errno from journal_append or
  * journal_sync: it may not, the device must keep it. One thread at a time.
  */

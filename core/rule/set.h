@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All rules that are in force, compiled: an immutable set, counted by references, that any number of
+ * threads run messages through. Finding the rules of a topic costs by the topic's length and the rules
+ * that match, not by the number of rules: their filters are one tree of levels.
+ *
+ * A rule's counters outlive the set: the next set has the same ones for a rule of the same name.
+ */
+#ifndef FG_RULE_SET_H
+#define FG_RULE_SET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/registry/registry.h"
+#include "core/rule/action.h"
+#include "core/rule/statement.h"
+
+#define RULE_CHAIN_MAX 4    /* rules that trigger one another: the depth of a republished message */
+#define RULE_FIRES_MAX 1000 /* of one message, chains included; beyond, the rest is cut and counted */
+
+struct rule_counters { /* since the process began; relaxed atomics */
+	_Atomic uint64_t matched, errors, cut;
+	_Atomic int64_t matched_at_us, failed_at_us;
+	_Atomic bool cut_said; /* "logged once" */
+};
+
+/* The text of a rule's last error. */
+void rule_counters_fail(struct rule_counters *c, const char *why, int64_t now_us);
+void rule_counters_last_error(struct rule_counters *c, char why[RULE_WHY_MAX]);
+
+struct rule {
+	const char *name;
+	int64_t revision;		  /* of the row */
+	const char *problem;		  /* NULL, or why it is not in force: then the rest is empty */
+	struct rule_statement *statement; /* NULL with a problem */
+	struct rule_actions actions, error_actions;
+	struct rule_counters *counters;
+};
+
+struct rule_set;
+
+/* Enabled rules, refused ones (problem) included, by name. */
+size_t rule_set_count(const struct rule_set *s);
+const struct rule *rule_set_at(const struct rule_set *s, size_t i);
+
+/* Has any rule in force an action of this kind (error actions included)? */
+bool rule_set_has(const struct rule_set *s, enum rule_action_kind kind);
+
+/* Does any rule in force begin with a topic filter that matches? Allocates nothing. */
+bool rule_set_wants(const struct rule_set *s, const char *topic);
+
+const struct rule_set *rule_set_retain(const struct rule_set *s);
+void rule_set_release(const struct rule_set *s); /* NULL is allowed */
+
+/* --- Running a message through it --- */
+
+struct rule_firing { /* valid until the callback returns */
+	const struct rule *rule;
+	const struct rule_action *action;
+	bool is_error_action;
+	unsigned depth;		    /* 0: the message itself; else republished so many times */
+	const struct rule_input *in;
+	const struct value *selected; /* what SELECT gave; of an error action the report of the error */
+	const char *topic; /* republish: rendered, a valid topic name that is not below $SYS */
+	const void *payload; /* republish: encoded */
+	size_t payload_len;
+};
+
+struct rule_visitor {
+	void *arg;
+	/* An action of a rule that matched. 0, or -errno with the reason in why: the action failed,
+	 * which is counted, and the rule's error action is fired in its place. */
+	int (*fired)(void *arg, const struct rule_firing *f, char *why, size_t why_len);
+	/* Count matches, errors and cuts, and say errors: true for one of those who run the message
+	 * only, the relay. */
+	bool counts;
+};
+
+/*
+ * Run a message, and what is republished of it, to a depth of RULE_CHAIN_MAX. A failing rule stops
+ * nothing: it is counted, its error action fired, and the next rule runs. The arena is not reset. Errors
+ * are logged, for each rule at most now and then.
+ */
+void rule_set_run(const struct rule_set *s, const struct rule_input *in, struct arena *a,
+		  const struct rule_visitor *v);
+
+/* Does a rule with the action `drop` match? An evaluation that fails keeps the message. */
+bool rule_set_drops(const struct rule_set *s, const struct rule_input *in, struct arena *a);
+
+/* An action failed after it was fired, as the database says of a store: count it, and fire the rule's
+ * error action. */
+void rule_failed_later(const struct rule *r, const struct rule_input *in, const char *what_failed,
+		       const char *why, struct arena *a, const struct rule_visitor *v);
+
+/* --- The set in force: follows a registry --- */
+
+struct rules;
+
+/* 0 or -errno. The registry must outlive it. */
+int rules_open(struct rules **out, struct registry *registry);
+void rules_close(struct rules *r); /* NULL is allowed */
+
+/* The set as of now, with a reference for the caller. Compiled here when the rules of the registry have
+ * changed (not for other changes), so it costs nothing otherwise. Never NULL. Any thread. Rules that are
+ * refused are logged once. */
+const struct rule_set *rules_acquire(struct rules *r);
+
+/* Moves when rules_acquire would give another set; a relaxed atomic read. Any thread. */
+uint64_t rules_generation(struct rules *r);
+
+#endif
