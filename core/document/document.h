@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a device and its owner leave for each other in the cloud: its state (two JSON documents,
- * `reported` by the device and `desired` by the owner), small named values, and messages that wait for
- * the device. They live in PostgreSQL (tables device_state, device_value, downlink); every change is one
- * statement there, so it does not matter who makes it: a device, another process, or a person with psql.
+ * `reported` by the device and `desired` by the owner), small named values, and messages that wait
+ * for the device. They live in PostgreSQL (tables device_state, device_value, downlink); every
+ * change is one statement there, so it does not matter who makes it: a device, another process, or
+ * a person with psql.
  *
  * Requests are answered by a thread of its own with one connection, in order, several under way at
  * once; nobody who asks ever waits. One other thread asks and polls.

@@ -74,8 +74,8 @@ struct payload {
 };
 
 /*
- * The bytes as a tree, whatever it says: what rules see. The format is found as payload_decode finds
- * it. 0 or -errno as there. No bytes at all are -EBADMSG.
+ * The bytes as a tree, whatever it says: what rules see. The format is found as payload_decode
+ * finds it. 0 or -errno as there. No bytes at all are -EBADMSG.
  */
 int payload_parse(struct arena *a, enum payload_format format, const void *data, size_t len,
 		  const struct decode_limits *limits, struct value *out, char *reason,

@@ -25,8 +25,8 @@ struct message {
 	size_t payload_len;
 	enum payload_format format;
 
-	/* It was taken into a pipeline already, and comes by way of the broker: of the right `relay`
-	 * (POLICY_RELAY). Neither stored nor run through rules again. */
+	/* It was taken into a pipeline already, and comes by way of the broker: of the right
+	 * `relay` (POLICY_RELAY). Neither stored nor run through rules again. */
 	bool relayed;
 
 	/* On c2d: the device has it from the broker and need not find it in the queue. */
@@ -64,11 +64,11 @@ struct registry *pipeline_registry(struct pipeline *p);
 bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len);
 
 /*
- * Take an authorised message: telemetry is stored; what is published to a device, `m/d/<device>/c2d[/...]`,
- * waits for it in the table downlink, unless it was delivered; what is on another topic is for rules, and
- * passed over when none wants it: 0.
- * 0 means that it may be acknowledged; -ENOBUFS or another -errno from journal_append or
- * journal_sync: it may not, the device must keep it. One thread at a time.
+ * Take an authorised message: telemetry is stored; what is published to a device,
+ * `m/d/<device>/c2d[/...]`, waits for it in the table downlink, unless it was delivered; what is on
+ * another topic is for rules, and passed over when none wants it: 0. 0 means that it may be
+ * acknowledged; -ENOBUFS or another -errno from journal_append or journal_sync: it may not, the
+ * device must keep it. One thread at a time.
  */
 int pipeline_publish(struct pipeline *p, const struct message *m);
 

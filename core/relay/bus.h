@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What core needs to publish to the fleet's broker. The Mosquitto plugin and fieldgate-coap each have
- * one. It never waits and never loses what it took silently: `settled` says what has arrived.
+ * What core needs to publish to the fleet's broker. The Mosquitto plugin and fieldgate-coap each
+ * have one. It never waits and never loses what it took silently: `settled` says what has arrived.
  */
 #ifndef FG_RELAY_BUS_H
 #define FG_RELAY_BUS_H
@@ -26,8 +26,8 @@ struct bus {
 	 * call. The relay's thread. */
 	int (*publish)(void *arg, const struct bus_message *m, uint64_t ticket);
 
-	/* Every message up to this ticket has been taken over by the broker (QoS 1: acknowledged), or
-	 * refused by it for good (logged there). The relay's thread. */
+	/* Every message up to this ticket has been taken over by the broker (QoS 1: acknowledged),
+	 * or refused by it for good (logged there). The relay's thread. */
 	uint64_t (*settled)(void *arg);
 
 	/* An eventfd that becomes readable when there is room again or settled has moved. */

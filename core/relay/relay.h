@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The relay: a thread that follows the journal, beside the store, and puts on the bus what belongs there:
- * what rules republish, presence (`m/presence/<device>`), and, of devices that did not publish to the
- * broker themselves, their messages. It needs no database. Nobody waits for it: while the broker is away
- * the journal keeps what is to come, within its bound; what is lost then is counted and logged, and
- * stored all the same.
+ * The relay: a thread that follows the journal, beside the store, and puts on the bus what belongs
+ * there: what rules republish, presence (`m/presence/<device>`), and, of devices that did not
+ * publish to the broker themselves, their messages. It needs no database. Nobody waits for it:
+ * while the broker is away the journal keeps what is to come, within its bound; what is lost then
+ * is counted and logged, and stored all the same.
  *
- * Its position is in a file of its own. Killed between a publish and the next write of the position it
- * publishes some messages again: at least once.
+ * Its position is in a file of its own. Killed between a publish and the next write of the position
+ * it publishes some messages again: at least once.
  */
 #ifndef FG_RELAY_RELAY_H
 #define FG_RELAY_RELAY_H
@@ -37,7 +37,8 @@ struct relay_stats {
 	uint64_t lag_bytes; /* of the journal, to be read */
 };
 
-/* 0, or -errno with a message in err. The journal, rules and bus must outlive it. Strings are copied. */
+/* 0, or -errno with a message in err. The journal, rules and bus must outlive it. Strings are
+ * copied. */
 int relay_start(struct relay **out, const struct relay_options *o, struct journal *j,
 		struct rules *rules, char *err, size_t err_len);
 
@@ -45,9 +46,9 @@ int relay_start(struct relay **out, const struct relay_options *o, struct journa
 void relay_stop(struct relay *r);
 
 /*
- * Publish something that is not in the journal: an error action of a rule whose row was refused. Any
- * thread; never waits. 0; -EAGAIN: its small queue is full; -ENOTCONN: there is no bus. It is not kept
- * over the end of the process.
+ * Publish something that is not in the journal: an error action of a rule whose row was refused.
+ * Any thread; never waits. 0; -EAGAIN: its small queue is full; -ENOTCONN: there is no bus. It is
+ * not kept over the end of the process.
  */
 int relay_publish(struct relay *r, const struct bus_message *m);
 

@@ -55,8 +55,8 @@ struct rule_actions {
 	size_t count;
 };
 
-/* The column `actions`: a JSON array of at most RULE_ACTIONS_MAX objects. 0; -EINVAL with what is wrong
- * and where in err: `rule 'hot', actions[0].republish.topic: ...`; -ENOMEM. */
+/* The column `actions`: a JSON array of at most RULE_ACTIONS_MAX objects. 0; -EINVAL with what is
+ * wrong and where in err: `rule 'hot', actions[0].republish.topic: ...`; -ENOMEM. */
 int rule_actions_parse(struct rule_actions *out, const char *name, const char *json, char *err,
 		       size_t err_len);
 

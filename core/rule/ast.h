@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A rule's statement as a tree: made by parser.c, written out by print.c, walked by eval.c. Immutable
- * once parsed; all of it is in the statement's arena. docs/rules.md is the grammar.
+ * A rule's statement as a tree: made by parser.c, written out by print.c, walked by eval.c.
+ * Immutable once parsed; all of it is in the statement's arena. docs/rules.md is the grammar.
  */
 #ifndef FG_RULE_AST_H
 #define FG_RULE_AST_H

@@ -25,8 +25,8 @@ struct rule_evaluation { /* of one statement and message */
 
 /* 0, or -EBADMSG, -E2BIG, -ENOMEM with the reason in e->why. What makes no sense of its arguments
  * (abs('x')) is undefined, not an error. */
-typedef int rule_function_call(struct rule_evaluation *e, const struct rule_result *args, size_t count,
-			       struct rule_result *out);
+typedef int rule_function_call(struct rule_evaluation *e, const struct rule_result *args,
+			       size_t count, struct rule_result *out);
 
 struct rule_function {
 	const char *name; /* as docs/rules.md and rule_print write it; matched without case */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All rules that are in force, compiled: an immutable set, counted by references, that any number of
- * threads run messages through. Finding the rules of a topic costs by the topic's length and the rules
- * that match, not by the number of rules: their filters are one tree of levels.
+ * All rules that are in force, compiled: an immutable set, counted by references, that any number
+ * of threads run messages through. Finding the rules of a topic costs by the topic's length and the
+ * rules that match, not by the number of rules: their filters are one tree of levels.
  *
  * A rule's counters outlive the set: the next set has the same ones for a rule of the same name.
  */
@@ -18,8 +18,9 @@
 #include "core/rule/action.h"
 #include "core/rule/statement.h"
 
-#define RULE_CHAIN_MAX 4    /* rules that trigger one another: the depth of a republished message */
-#define RULE_FIRES_MAX 1000 /* of one message, chains included; beyond, the rest is cut and counted */
+#define RULE_CHAIN_MAX 4 /* rules that trigger one another: the depth of a republished message */
+#define RULE_FIRES_MAX                                                                             \
+	1000 /* of one message, chains included; beyond, the rest is cut and counted */
 
 struct rule_counters { /* since the process began; relaxed atomics */
 	_Atomic uint64_t matched, errors, cut;
@@ -33,8 +34,8 @@ void rule_counters_last_error(struct rule_counters *c, char why[RULE_WHY_MAX]);
 
 struct rule {
 	const char *name;
-	int64_t revision;		  /* of the row */
-	const char *problem;		  /* NULL, or why it is not in force: then the rest is empty */
+	int64_t revision;    /* of the row */
+	const char *problem; /* NULL, or why it is not in force: then the rest is empty */
 	struct rule_statement *statement; /* NULL with a problem */
 	struct rule_actions actions, error_actions;
 	struct rule_counters *counters;
@@ -61,10 +62,11 @@ struct rule_firing { /* valid until the callback returns */
 	const struct rule *rule;
 	const struct rule_action *action;
 	bool is_error_action;
-	unsigned depth;		    /* 0: the message itself; else republished so many times */
+	unsigned depth; /* 0: the message itself; else republished so many times */
 	const struct rule_input *in;
-	const struct value *selected; /* what SELECT gave; of an error action the report of the error */
-	const char *topic; /* republish: rendered, a valid topic name that is not below $SYS */
+	const struct value
+		*selected;   /* what SELECT gave; of an error action the report of the error */
+	const char *topic;   /* republish: rendered, a valid topic name that is not below $SYS */
 	const void *payload; /* republish: encoded */
 	size_t payload_len;
 };
@@ -81,8 +83,8 @@ struct rule_visitor {
 
 /*
  * Run a message, and what is republished of it, to a depth of RULE_CHAIN_MAX. A failing rule stops
- * nothing: it is counted, its error action fired, and the next rule runs. The arena is not reset. Errors
- * are logged, for each rule at most now and then.
+ * nothing: it is counted, its error action fired, and the next rule runs. The arena is not reset.
+ * Errors are logged, for each rule at most now and then.
  */
 void rule_set_run(const struct rule_set *s, const struct rule_input *in, struct arena *a,
 		  const struct rule_visitor *v);
@@ -90,8 +92,8 @@ void rule_set_run(const struct rule_set *s, const struct rule_input *in, struct 
 /* Does a rule with the action `drop` match? An evaluation that fails keeps the message. */
 bool rule_set_drops(const struct rule_set *s, const struct rule_input *in, struct arena *a);
 
-/* An action failed after it was fired, as the database says of a store: count it, and fire the rule's
- * error action. */
+/* An action failed after it was fired, as the database says of a store: count it, and fire the
+ * rule's error action. */
 void rule_failed_later(const struct rule *r, const struct rule_input *in, const char *what_failed,
 		       const char *why, struct arena *a, const struct rule_visitor *v);
 
@@ -103,9 +105,9 @@ struct rules;
 int rules_open(struct rules **out, struct registry *registry);
 void rules_close(struct rules *r); /* NULL is allowed */
 
-/* The set as of now, with a reference for the caller. Compiled here when the rules of the registry have
- * changed (not for other changes), so it costs nothing otherwise. Never NULL. Any thread. Rules that are
- * refused are logged once. */
+/* The set as of now, with a reference for the caller. Compiled here when the rules of the registry
+ * have changed (not for other changes), so it costs nothing otherwise. Never NULL. Any thread.
+ * Rules that are refused are logged once. */
 const struct rule_set *rules_acquire(struct rules *r);
 
 /* Moves when rules_acquire would give another set; a relaxed atomic read. Any thread. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rule language: `SELECT <list> FROM '<topic filter>' [WHERE <condition>]`, in the shape of AWS IoT
- * SQL. docs/rules.md is the grammar, with an example for each construct. A statement is parsed once,
- * when it is loaded; then any number of threads evaluate it, each with an arena of its own. Nothing
- * here knows threads, databases or networks.
+ * The rule language: `SELECT <list> FROM '<topic filter>' [WHERE <condition>]`, in the shape of AWS
+ * IoT SQL. docs/rules.md is the grammar, with an example for each construct. A statement is parsed
+ * once, when it is loaded; then any number of threads evaluate it, each with an arena of its own.
+ * Nothing here knows threads, databases or networks.
  */
 #ifndef FG_RULE_STATEMENT_H
 #define FG_RULE_STATEMENT_H
@@ -36,31 +36,32 @@ struct rule_input { /* one message */
 };
 
 /*
- * 0 and *out, for rule_free; -EINVAL with what is wrong and where in err: `rule 'hot': line 1, column
- * 37: expected a value after '>'`; -ENOMEM. text need not end with NUL.
+ * 0 and *out, for rule_free; -EINVAL with what is wrong and where in err: `rule 'hot': line 1,
+ * column 37: expected a value after '>'`; -ENOMEM. text need not end with NUL.
  */
-int rule_parse(struct rule_statement **out, const char *name, const char *text, size_t len, char *err,
-	       size_t err_len);
+int rule_parse(struct rule_statement **out, const char *name, const char *text, size_t len,
+	       char *err, size_t err_len);
 void rule_free(struct rule_statement *s); /* NULL is allowed */
 
-/* The statement in its one canonical form: parsed again it is the same. For free(); NULL without memory. */
+/* The statement in its one canonical form: parsed again it is the same. For free(); NULL without
+ * memory. */
 char *rule_print(const struct rule_statement *s);
 
 /* A valid topic filter. */
 const char *rule_filter(const struct rule_statement *s);
 
 /*
- * Does WHERE hold, and what does SELECT give? The topic is taken as matching. 1: *out is a map; 0: no;
- * -EBADMSG, -E2BIG or -ENOMEM (the arena's limit) with the reason in why. A WHERE that is undefined does
- * not hold. Fields that are undefined are left out. Everything is the arena's, and may point into the
- * input.
+ * Does WHERE hold, and what does SELECT give? The topic is taken as matching. 1: *out is a map; 0:
+ * no; -EBADMSG, -E2BIG or -ENOMEM (the arena's limit) with the reason in why. A WHERE that is
+ * undefined does not hold. Fields that are undefined are left out. Everything is the arena's, and
+ * may point into the input.
  */
 int rule_evaluate(const struct rule_statement *s, const struct rule_input *in, struct arena *a,
 		  struct value *out, char *why, size_t why_len);
 
 /* WHERE alone: 1, 0 or -errno as above. */
-int rule_holds(const struct rule_statement *s, const struct rule_input *in, struct arena *a, char *why,
-	       size_t why_len);
+int rule_holds(const struct rule_statement *s, const struct rule_input *in, struct arena *a,
+	       char *why, size_t why_len);
 
 /* --- Templates: text with `${<expression>}` in it, for topics. `$${` is a plain `${`. --- */
 
@@ -71,7 +72,7 @@ void rule_template_free(struct rule_template *t);
 
 /* Filled in from the message, not from what SELECT gave. 0 and a NUL-terminated text in the arena;
  * -EBADMSG when an expression is undefined, null, an array or a map; -E2BIG, -ENOMEM. */
-int rule_template_render(const struct rule_template *t, const struct rule_input *in, struct arena *a,
-			 const char **out, char *why, size_t why_len);
+int rule_template_render(const struct rule_template *t, const struct rule_input *in,
+			 struct arena *a, const char **out, char *why, size_t why_len);
 
 #endif
