@@ -42,6 +42,13 @@ const struct rule_function *rule_function_find(const char *name, size_t len);
 /* The name nearest to a misspelt one, for the message; NULL: none is near. */
 const char *rule_function_suggest(const char *name, size_t len);
 
+/*
+ * cast(x AS type) is a call of `cast` with x and a text literal, the type: "boolean", "decimal",
+ * "int" or "string", which is what this gives for a word in the statement, matched without case
+ * (also "bool", "number", "integer", "text"). NULL: no type that a value can be cast to.
+ */
+const char *rule_cast_type(const char *word, size_t len);
+
 /* eval.c: any expression. */
 int rule_eval(struct rule_evaluation *e, const struct rule_node *n, struct rule_result *out);
 
