@@ -14,6 +14,7 @@ enum policy_action {
 	POLICY_PUBLISH,
 	POLICY_SUBSCRIBE, /* the topic of the check is a filter and may hold wildcards */
 	POLICY_RECEIVE,
+	POLICY_RELAY, /* what is published comes from Fieldgate itself: it is not taken in again */
 };
 
 struct policy_rule {
@@ -30,9 +31,10 @@ struct policy {
 
 /*
  * May the principal with this id and policy do that? Allocates nothing; any thread.
- * PUBLISH and RECEIVE: the topic must match an allowing filter and no denying one. SUBSCRIBE: an
- * allowing filter must cover all of the asked filter, and no denying filter may overlap it; of a
- * shared subscription the filter counts. An invalid topic or filter is never allowed.
+ * PUBLISH, RECEIVE and RELAY: the topic must match an allowing filter and no denying one.
+ * SUBSCRIBE: an allowing filter must cover all of the asked filter, and no denying filter may
+ * overlap it; of a shared subscription the filter counts. An invalid topic or filter is never
+ * allowed.
  */
 bool policy_allows(const struct policy *p, enum policy_action action, const char *principal_id,
 		   const char *topic);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Four queries in one repeatable-read transaction, row by row, so that a large fleet is in memory
+ * Five queries in one repeatable-read transaction, row by row, so that a large fleet is in memory
  * once and not twice. A row that cannot be taken exactly as it stands is left out and reported.
  * With one exception that is safe, for what is missing is not allowed: a deny rule. A policy with a
  * deny rule that cannot be taken therefore loses its allow rules, which come behind the deny rules
@@ -57,6 +57,16 @@ static const char *text(const PGresult *r, int column)
 	return PQgetvalue(r, 0, column);
 }
 
+/* A column of bigint; 0 when it is null. */
+static int64_t number(const PGresult *r, int column)
+{
+	uint64_t big_endian = 0;
+
+	if (PQgetlength(r, 0, column) == sizeof(big_endian))
+		memcpy(&big_endian, PQgetvalue(r, 0, column), sizeof(big_endian));
+	return (int64_t)be64toh(big_endian);
+}
+
 /* Each of these takes one row: 0, or -ENOMEM; everything else is the row's own fault. */
 
 static int take_policy(struct loading *l, const PGresult *r)
@@ -84,7 +94,7 @@ static int close_policy(struct loading *l, const PGresult *r, const char *why)
 	return 0;
 }
 
-static int take_rule(struct loading *l, const PGresult *r)
+static int take_right(struct loading *l, const PGresult *r)
 {
 	const char *policy = text(r, 0), *effect = text(r, 1), *filter = text(r, 3);
 	int action = policy_action_parse(text(r, 2));
@@ -160,6 +170,24 @@ static int take_credential(struct loading *l, const PGresult *r)
 	return 0;
 }
 
+static int take_rule(struct loading *l, const PGresult *r)
+{
+	const struct snapshot_rule rule = {
+		.name = text(r, 0),
+		.revision = number(r, 1),
+		.sql = text(r, 2),
+		.actions = text(r, 3),
+		.error_action = PQgetisnull(r, 0, 4) ? NULL : text(r, 4),
+	};
+	char why[256];
+	int rc = snapshot_add_rule(l->builder, &rule, why, sizeof(why));
+
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	report(l, "", "fieldgate.rule '%.80s': %s", rule.name, why);
+	return 0;
+}
+
 static const struct {
 	const char *sql;
 	int (*take)(struct loading *l, const PGresult *r);
@@ -167,11 +195,14 @@ static const struct {
 	{"select name from fieldgate.policy", take_policy},
 	{"select policy, effect::text, action::text, filter from fieldgate.policy_rule"
 	 " order by policy, effect::text = 'allow'",
-	 take_rule},
+	 take_right},
 	{"select id, kind::text, state::text, policy from fieldgate.principal", take_principal},
 	{"select kind::text, fingerprint, principal, revoked_at is not null, material"
 	 " from fieldgate.credential",
 	 take_credential},
+	{"select name, revision, sql, actions::text, error_action::text from fieldgate.rule"
+	 " where enabled",
+	 take_rule},
 };
 
 static int64_t deadline_us(const struct registry_source *src)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A snapshot is an arena with everything in it and three hash tables into that arena. Looking
+ * A snapshot is an arena with everything in it and four hash tables into that arena. Looking
  * something up reads the tables and nothing else; the only thing that ever changes is the count of
  * references.
  */
@@ -29,7 +29,7 @@ static int name_index(const char *const *names, size_t count, const char *name)
 static const char *const state_names[] = {"pending", "active", "suspended", "revoked"};
 static const char *const kind_names[] = {"device", "service"};
 static const char *const credential_names[] = {"x509", "x509_key", "jwt", "psk", "token"};
-static const char *const action_names[] = {"publish", "subscribe", "receive"};
+static const char *const action_names[] = {"publish", "subscribe", "receive", "relay"};
 
 int principal_state_parse(const char *name)
 {
@@ -113,6 +113,11 @@ static bool principal_equal(const void *item, const void *key)
 	return strcmp(((const struct principal_entry *)item)->principal.id, key) == 0;
 }
 
+static bool rule_equal(const void *item, const void *key)
+{
+	return strcmp(((const struct snapshot_rule *)item)->name, key) == 0;
+}
+
 static bool credential_equal(const void *item, const void *key)
 {
 	const struct credential *c = item;
@@ -140,6 +145,11 @@ struct policy_entry *snapshot_find_policy(const struct snapshot *s, const char *
 struct principal_entry *snapshot_find_principal(const struct snapshot *s, const char *id)
 {
 	return snapshot_table_get(&s->principal_table, snapshot_hash_name(id), principal_equal, id);
+}
+
+struct snapshot_rule *snapshot_find_rule(const struct snapshot *s, const char *name)
+{
+	return snapshot_table_get(&s->rule_table, snapshot_hash_name(name), rule_equal, name);
 }
 
 const struct principal *snapshot_principal(const struct snapshot *s, const char *id)
@@ -183,6 +193,16 @@ size_t snapshot_credential_count(const struct snapshot *s, const struct principa
 	return ((const struct principal_entry *)p)->live_credentials;
 }
 
+size_t snapshot_rule_count(const struct snapshot *s)
+{
+	return s->rules.count;
+}
+
+const struct snapshot_rule *snapshot_rule_at(const struct snapshot *s, size_t i)
+{
+	return s->rules.items[i];
+}
+
 int64_t snapshot_version(const struct snapshot *s)
 {
 	return s->version;
@@ -199,9 +219,11 @@ static void snapshot_free(struct snapshot *s)
 	free(s->policies.items);
 	free(s->principals.items);
 	free(s->credentials.items);
+	free(s->rules.items);
 	free(s->policy_table.slots);
 	free(s->principal_table.slots);
 	free(s->credential_table.slots);
+	free(s->rule_table.slots);
 	arena_free(&s->arena);
 	free(s);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything the fleet's registry knows at one moment: principals, credentials, policies. Immutable
- * once built, counted by references, so any number of threads read it without a lock while the next
- * is made.
+ * Everything the fleet's registry knows at one moment: principals, credentials, policies, rules.
+ * Immutable once built, counted by references, so any number of threads read it without a lock
+ * while the next is made.
  */
 #ifndef FG_REGISTRY_SNAPSHOT_H
 #define FG_REGISTRY_SNAPSHOT_H
@@ -53,6 +53,17 @@ struct credential {
 	size_t material_len;
 };
 
+/* A row of the table rule that is enabled, as it stands there; core/rule knows what it means. */
+struct snapshot_rule {
+	const char *name;
+	int64_t revision;
+	const char *sql;
+	const char *actions;	  /* JSON */
+	const char *error_action; /* JSON; NULL: none */
+};
+
+#define SNAPSHOT_TEXT_MAX 65535 /* bytes of each of these */
+
 struct snapshot;
 
 /* `[A-Za-z0-9_.:-]{1,64}` */
@@ -89,6 +100,10 @@ size_t snapshot_principal_count(const struct snapshot *s);
 /* How many credentials that are not revoked the principal has: for messages that help. */
 size_t snapshot_credential_count(const struct snapshot *s, const struct principal *p);
 
+/* The rules, in no order. They are the snapshot's. */
+size_t snapshot_rule_count(const struct snapshot *s);
+const struct snapshot_rule *snapshot_rule_at(const struct snapshot *s, size_t i);
+
 /* registry_version of the database when it was read; 0 for the empty snapshot. */
 int64_t snapshot_version(const struct snapshot *s);
 
@@ -105,7 +120,7 @@ void snapshot_builder_free(struct snapshot_builder *b);
 
 /*
  * 0; -EINVAL: bad id or filter, unknown policy or principal (err says what); -EEXIST: given twice;
- * -ENOMEM. Policies come first, then principals, then credentials.
+ * -ENOMEM. Policies come first, then principals, then credentials; rules at any time.
  */
 int snapshot_add_policy(struct snapshot_builder *b, const char *name, char *err, size_t err_len);
 int snapshot_add_policy_rule(struct snapshot_builder *b, const char *policy, bool deny,
@@ -118,6 +133,8 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 			    const uint8_t fingerprint[FINGERPRINT_LEN], const char *principal,
 			    bool revoked, const void *material, size_t material_len, char *err,
 			    size_t err_len);
+int snapshot_add_rule(struct snapshot_builder *b, const struct snapshot_rule *rule, char *err,
+		      size_t err_len);
 
 /* Frees the builder. A snapshot with one reference, or NULL without memory. */
 const struct snapshot *snapshot_build(struct snapshot_builder *b, int64_t version);

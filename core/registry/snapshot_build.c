@@ -74,15 +74,15 @@ static int list_reserve(struct list *l)
 	return 0;
 }
 
-struct rule_entry {
+struct right_entry {
 	const struct policy_entry *policy;
 	struct policy_rule rule;
 };
 
 struct snapshot_builder {
 	struct snapshot *snapshot;
-	struct table rule_table; /* only to find repeated rules */
-	struct arena rule_arena;
+	struct table right_table; /* only to find repeated rights of policies */
+	struct arena right_arena;
 };
 
 struct snapshot_builder *snapshot_builder_new(void)
@@ -98,7 +98,7 @@ struct snapshot_builder *snapshot_builder_new(void)
 	}
 	b->snapshot->references = 1;
 	arena_init(&b->snapshot->arena, ARENA_CHUNK, SIZE_MAX);
-	arena_init(&b->rule_arena, ARENA_CHUNK, SIZE_MAX);
+	arena_init(&b->right_arena, ARENA_CHUNK, SIZE_MAX);
 	return b;
 }
 
@@ -107,8 +107,8 @@ void snapshot_builder_free(struct snapshot_builder *b)
 	if (!b)
 		return;
 	snapshot_release(b->snapshot);
-	free(b->rule_table.slots);
-	arena_free(&b->rule_arena);
+	free(b->right_table.slots);
+	arena_free(&b->right_arena);
 	free(b);
 }
 
@@ -183,15 +183,15 @@ static bool variables_known(const char *filter)
 	return true;
 }
 
-static bool rule_equal(const void *item, const void *key)
+static bool right_equal(const void *item, const void *key)
 {
-	const struct rule_entry *a = item, *b = key;
+	const struct right_entry *a = item, *b = key;
 
 	return a->policy == b->policy && a->rule.deny == b->rule.deny &&
 	       a->rule.action == b->rule.action && strcmp(a->rule.filter, b->rule.filter) == 0;
 }
 
-static uint64_t hash_rule(const struct rule_entry *r)
+static uint64_t hash_right(const struct right_entry *r)
 {
 	uint64_t parts[] = {snapshot_hash_name(r->rule.filter), (uintptr_t)r->policy,
 			    r->rule.action, r->rule.deny};
@@ -201,7 +201,7 @@ static uint64_t hash_rule(const struct rule_entry *r)
 
 /* Room for one more rule in the policy. The old array stays behind in the arena: half of the new
  * one. */
-static int rules_reserve(struct snapshot *s, struct policy_entry *e)
+static int rights_reserve(struct snapshot *s, struct policy_entry *e)
 {
 	size_t capacity = e->rule_capacity ? e->rule_capacity * 2 : RULE_CAPACITY;
 	struct policy_rule *rules;
@@ -226,8 +226,8 @@ int snapshot_add_policy_rule(struct snapshot_builder *b, const char *policy, boo
 			     size_t err_len)
 {
 	struct policy_entry *e = snapshot_find_policy(b->snapshot, policy);
-	struct rule_entry key = {e, {deny, action, filter}};
-	struct rule_entry *known;
+	struct right_entry key = {e, {deny, action, filter}};
+	struct right_entry *known;
 	char *copy;
 
 	if (!e)
@@ -237,16 +237,16 @@ int snapshot_add_policy_rule(struct snapshot_builder *b, const char *policy, boo
 	if (!variables_known(filter))
 		return refuse(-EINVAL, err, err_len, "'%.200s' holds a variable other than %s",
 			      filter, DEVICE_VARIABLE);
-	if (snapshot_table_get(&b->rule_table, hash_rule(&key), rule_equal, &key))
+	if (snapshot_table_get(&b->right_table, hash_right(&key), right_equal, &key))
 		return refuse(-EEXIST, err, err_len, "the rule for '%.200s' is there twice",
 			      filter);
-	known = arena_alloc(&b->rule_arena, sizeof(*known));
+	known = arena_alloc(&b->right_arena, sizeof(*known));
 	copy = arena_strndup(&b->snapshot->arena, filter, strlen(filter));
-	if (!known || !copy || table_reserve(&b->rule_table) != 0 ||
-	    rules_reserve(b->snapshot, e) != 0)
+	if (!known || !copy || table_reserve(&b->right_table) != 0 ||
+	    rights_reserve(b->snapshot, e) != 0)
 		return no_memory(err, err_len);
-	*known = (struct rule_entry){e, {deny, action, copy}};
-	table_put(&b->rule_table, hash_rule(known), known);
+	*known = (struct right_entry){e, {deny, action, copy}};
+	table_put(&b->right_table, hash_right(known), known);
 	e->rules[e->policy.rule_count++] = known->rule;
 	return 0;
 }
@@ -313,5 +313,45 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 	p->credentials = c;
 	put(&s->credential_table, &s->credentials, snapshot_hash_credential(kind, fingerprint), c);
 	p->live_credentials += !revoked;
+	return 0;
+}
+
+static bool text_fits(const char *text)
+{
+	return strlen(text) <= SNAPSHOT_TEXT_MAX;
+}
+
+int snapshot_add_rule(struct snapshot_builder *b, const struct snapshot_rule *rule, char *err,
+		      size_t err_len)
+{
+	struct snapshot *s = b->snapshot;
+	struct snapshot_rule *r;
+
+	if (!principal_id_valid(rule->name, strlen(rule->name)))
+		return refuse(-EINVAL, err, err_len, "the name '%.80s' is not %s", rule->name,
+			      "1 to 64 of A-Z a-z 0-9 _ . : -");
+	if (!text_fits(rule->sql) || !text_fits(rule->actions) ||
+	    (rule->error_action && !text_fits(rule->error_action)))
+		return refuse(-EINVAL, err, err_len,
+			      "its sql, actions or error_action has more than %d bytes",
+			      SNAPSHOT_TEXT_MAX);
+	if (snapshot_find_rule(s, rule->name))
+		return refuse(-EEXIST, err, err_len, "rule %s is there twice", rule->name);
+	r = arena_alloc(&s->arena, sizeof(*r));
+	if (!r)
+		return no_memory(err, err_len);
+	*r = (struct snapshot_rule){
+		.name = arena_strndup(&s->arena, rule->name, strlen(rule->name)),
+		.revision = rule->revision,
+		.sql = arena_strndup(&s->arena, rule->sql, strlen(rule->sql)),
+		.actions = arena_strndup(&s->arena, rule->actions, strlen(rule->actions)),
+	};
+	if (rule->error_action)
+		r->error_action =
+			arena_strndup(&s->arena, rule->error_action, strlen(rule->error_action));
+	if (!r->name || !r->sql || !r->actions || (rule->error_action && !r->error_action) ||
+	    reserve(&s->rule_table, &s->rules) != 0)
+		return no_memory(err, err_len);
+	put(&s->rule_table, &s->rules, snapshot_hash_name(r->name), r);
 	return 0;
 }

@@ -2,11 +2,14 @@
 /*
  * The copy of a snapshot on disk:
  *
- *     magic (8 bytes), format u32, registry_version u64, counts of policies, principals,
- * credentials u32 each a policy:      name, count of its rules u32; each rule: deny u8, action u8,
- * filter a principal:   id, kind u8, state u8, policy's name a credential:  kind u8, revoked u8,
- * fingerprint (32 bytes), principal's id, has material u8, material's length u32, material CRC32C
- * of all before, u32
+ *     magic (8 bytes), format u32, registry_version u64,
+ *                    counts of policies, principals, credentials, rules u32 each
+ *     a policy:      name, count of its rights u32; each right: deny u8, action u8, filter
+ *     a principal:   id, kind u8, state u8, policy's name
+ *     a credential:  kind u8, revoked u8, fingerprint (32 bytes), principal's id,
+ *                    has material u8, material's length u32, material
+ *     a rule:        name, revision u64, sql, actions, has error action u8, error action
+ *     CRC32C of all before, u32
  *
  * Numbers are little-endian; a text is its length as u16, its bytes and a NUL; kinds, states and
  * actions are the numbers of the enums in snapshot.h and policy.h, so whoever changes those counts
@@ -29,8 +32,8 @@
 
 #define MAGIC	      "FGREGSNP"
 #define MAGIC_LEN     8
-#define FORMAT	      1
-#define HEADER_LEN    (MAGIC_LEN + 4 + 8 + 3 * 4)
+#define FORMAT	      2 /* 2: rules, POLICY_RELAY */
+#define HEADER_LEN    (MAGIC_LEN + 4 + 8 + 4 * 4)
 #define CRC_LEN	      4
 #define FILE_MAX      ((size_t)1024 * 1024 * 1024)
 #define TEMPORARY     ".new"
@@ -92,7 +95,7 @@ static void put_number(struct writer *w, uint64_t n, size_t len)
 
 static void put_text(struct writer *w, const char *text)
 {
-	size_t len = strlen(text); /* names and topic filters: at most 65535 */
+	size_t len = strlen(text); /* names, topic filters, SNAPSHOT_TEXT_MAX: at most 65535 */
 
 	put_number(w, len, 2);
 	put_bytes(w, text, len + 1);
@@ -129,6 +132,16 @@ static void put_credential(struct writer *w, const struct credential *c)
 		put_bytes(w, c->material, c->material_len);
 }
 
+static void put_rule(struct writer *w, const struct snapshot_rule *r)
+{
+	put_text(w, r->name);
+	put_number(w, (uint64_t)r->revision, 8);
+	put_text(w, r->sql);
+	put_text(w, r->actions);
+	put_number(w, r->error_action != NULL, 1);
+	put_text(w, r->error_action ? r->error_action : "");
+}
+
 static int write_snapshot(const struct snapshot *s, int fd)
 {
 	struct writer *w = malloc(sizeof(*w));
@@ -143,6 +156,7 @@ static int write_snapshot(const struct snapshot *s, int fd)
 	put_number(w, s->policies.count, 4);
 	put_number(w, s->principals.count, 4);
 	put_number(w, s->credentials.count, 4);
+	put_number(w, s->rules.count, 4);
 	for (size_t i = 0; i < s->policies.count; i++)
 		put_policy(w, &((const struct policy_entry *)s->policies.items[i])->policy);
 	for (size_t i = 0; i < s->principals.count; i++)
@@ -150,6 +164,8 @@ static int write_snapshot(const struct snapshot *s, int fd)
 			      &((const struct principal_entry *)s->principals.items[i])->principal);
 	for (size_t i = 0; i < s->credentials.count; i++)
 		put_credential(w, s->credentials.items[i]);
+	for (size_t i = 0; i < s->rules.count; i++)
+		put_rule(w, s->rules.items[i]);
 	put_number(w, w->crc, CRC_LEN);
 	flush(w);
 	rc = w->error;
@@ -281,15 +297,15 @@ static int added(const struct reader *r, int rc, const char *why)
 	return refuse(r, -EBADMSG, "damaged: %s", why);
 }
 
-static int get_rule(struct reader *r, const char *policy)
+static int get_right(struct reader *r, const char *policy)
 {
 	unsigned deny, action;
 	const char *filter;
 	char why[256];
 
-	if (!get_small(r, 1, &deny) || !get_small(r, POLICY_RECEIVE, &action) ||
+	if (!get_small(r, 1, &deny) || !get_small(r, POLICY_RELAY, &action) ||
 	    !(filter = get_text(r)))
-		return damaged(r, "a rule cannot be read");
+		return damaged(r, "a right cannot be read");
 	return added(r,
 		     snapshot_add_policy_rule(r->builder, policy, deny, (enum policy_action)action,
 					      filter, why, sizeof(why)),
@@ -299,15 +315,15 @@ static int get_rule(struct reader *r, const char *policy)
 static int get_policy(struct reader *r)
 {
 	const char *name = get_text(r);
-	uint64_t rules;
+	uint64_t rights;
 	char why[256];
 	int rc;
 
-	if (!name || !get_number(r, &rules, 4))
+	if (!name || !get_number(r, &rights, 4))
 		return damaged(r, "a policy cannot be read");
 	rc = added(r, snapshot_add_policy(r->builder, name, why, sizeof(why)), why);
-	for (uint64_t i = 0; i < rules && rc == 0; i++)
-		rc = get_rule(r, name);
+	for (uint64_t i = 0; i < rights && rc == 0; i++)
+		rc = get_right(r, name);
 	return rc;
 }
 
@@ -346,6 +362,23 @@ static int get_credential(struct reader *r)
 		     why);
 }
 
+static int get_rule(struct reader *r)
+{
+	struct snapshot_rule rule;
+	uint64_t revision;
+	unsigned has_error_action;
+	char why[256];
+
+	if (!(rule.name = get_text(r)) || !get_number(r, &revision, 8) ||
+	    !(rule.sql = get_text(r)) || !(rule.actions = get_text(r)) ||
+	    !get_small(r, 1, &has_error_action) || !(rule.error_action = get_text(r)))
+		return damaged(r, "a rule cannot be read");
+	rule.revision = (int64_t)revision;
+	if (!has_error_action)
+		rule.error_action = NULL;
+	return added(r, snapshot_add_rule(r->builder, &rule, why, sizeof(why)), why);
+}
+
 static int get_all(struct reader *r, uint64_t count, int (*get)(struct reader *r))
 {
 	int rc = 0;
@@ -381,7 +414,7 @@ static int check_envelope(struct reader *r)
 
 static int parse(struct reader *r, const struct snapshot **out)
 {
-	uint64_t version, policies, principals, credentials;
+	uint64_t version, policies, principals, credentials, rules;
 	int rc = check_envelope(r);
 
 	if (rc != 0)
@@ -390,11 +423,14 @@ static int parse(struct reader *r, const struct snapshot **out)
 	get_number(r, &policies, 4);
 	get_number(r, &principals, 4);
 	get_number(r, &credentials, 4);
+	get_number(r, &rules, 4);
 	rc = get_all(r, policies, get_policy);
 	if (rc == 0)
 		rc = get_all(r, principals, get_principal);
 	if (rc == 0)
 		rc = get_all(r, credentials, get_credential);
+	if (rc == 0)
+		rc = get_all(r, rules, get_rule);
 	if (rc == 0 && r->at != r->end)
 		rc = damaged(r, "bytes behind the end");
 	if (rc != 0)

@@ -52,8 +52,8 @@ struct snapshot {
 	_Atomic size_t references;
 	int64_t version;
 	struct arena arena; /* everything that entries point to */
-	struct list policies, principals, credentials;
-	struct table policy_table, principal_table, credential_table;
+	struct list policies, principals, credentials, rules;
+	struct table policy_table, principal_table, credential_table, rule_table;
 };
 
 /* snapshot.c */
@@ -64,5 +64,6 @@ void *snapshot_table_get(const struct table *t, uint64_t hash,
 			 bool (*equal)(const void *item, const void *key), const void *key);
 struct policy_entry *snapshot_find_policy(const struct snapshot *s, const char *name);
 struct principal_entry *snapshot_find_principal(const struct snapshot *s, const char *id);
+struct snapshot_rule *snapshot_find_rule(const struct snapshot *s, const char *name);
 
 #endif

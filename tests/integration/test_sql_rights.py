@@ -41,6 +41,11 @@ WRITES_OF_REGISTRY = [
     "update policy_rule set filter = '#'",
     "delete from policy_rule",
     "update registry_version set version = 0",
+    "insert into rule (name, sql) values ('mine', 'select 1')",
+    "update rule set enabled = false",
+    "update rule set problem = null",
+    "delete from rule",
+    "truncate rule",
     "update setting set value = 1 where name = 'retention_days'",
     "insert into setting values ('x', 1, 1, 1, '')",
     "delete from schema_migration",
@@ -71,6 +76,8 @@ CHANGES_OF_SCHEMA = [
     "select add_latest_columns()",
     "select drop_old_partitions()",
     "select registry_changed()",
+    "select rule_revision()",
+    "select rule_updated()",
     "select next_version(0)",
     "select desire('dev-1', '{}')",
 ]
@@ -120,6 +127,7 @@ WRITES_OF_INGEST = [
     "select value_put('dev-1', 'x', 0, 'value', null, null, 1000, 16)",
     "select value_get('dev-1', 'x')",
     "select value_delete('dev-1', 'x', null, null)",
+    "select rule_judged('hot', 1, null)",
 ]
 
 

@@ -61,6 +61,18 @@ static void test_nothing_is_allowed_without_a_rule(void **state)
 	assert_false(policy_allows(&device, POLICY_PUBLISH, NULL, "m/d/dev-1/d2c"));
 }
 
+static void test_relay_is_a_right_of_its_own(void **state)
+{
+	static const struct policy_rule rules[] = {ALLOW(PUBLISH, "#"), ALLOW(RELAY, "m/d/#")};
+	const struct policy bus = {"bus", 2, rules};
+
+	(void)state;
+	assert_true(policy_allows(&bus, POLICY_RELAY, "coap", "m/d/dev-1/d2c"));
+	assert_false(policy_allows(&bus, POLICY_RELAY, "coap", "alarms"));
+	assert_true(policy_allows(&bus, POLICY_PUBLISH, "coap", "alarms"));
+	assert_false(policy_allows(&device, POLICY_RELAY, "dev-1", "m/d/dev-1/d2c"));
+}
+
 static void test_device_publishes_its_own_d2c_topics_only(void **state)
 {
 	(void)state;
@@ -202,6 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_is_allowed_without_a_rule),
+		cmocka_unit_test(test_relay_is_a_right_of_its_own),
 		cmocka_unit_test(test_device_publishes_its_own_d2c_topics_only),
 		cmocka_unit_test(test_device_subscribes_its_own_c2d_topics_only),
 		cmocka_unit_test(test_device_receives_its_own_c2d_topics_only),

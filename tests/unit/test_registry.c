@@ -91,7 +91,7 @@ static int stop_all(void **state)
 static int clean(void **state)
 {
 	(void)state;
-	pg_cluster_sql(&cluster, "delete from principal; delete from policy_rule;"
+	pg_cluster_sql(&cluster, "delete from principal; delete from policy_rule; delete from rule;"
 				 "delete from policy where name not in ('device', 'none');"
 				 "insert into policy_rule (policy, action, filter) values"
 				 " ('device', 'publish', 'm/d/${device}/d2c')");
@@ -509,6 +509,59 @@ static void test_wrong_rows_are_named_and_the_rest_is_loaded(void **state)
 	registry_close(r);
 }
 
+static bool rules_are(struct registry *r, size_t count)
+{
+	const struct snapshot *s = registry_acquire(r);
+	bool are = snapshot_rule_count(s) == count;
+
+	snapshot_release(s);
+	return are;
+}
+
+static void test_enabled_rules_are_loaded_as_they_stand(void **state)
+{
+	struct registry *r = open_registry(NEVER_MS);
+	const struct snapshot *s;
+	const struct snapshot_rule *rule;
+
+	(void)state;
+	pg_cluster_sql(&cluster,
+		       "insert into rule (name, sql, actions, error_action, enabled) values"
+		       " ('hot', 'SELECT', '[{\"drop\": {}}]', '{\"store\": {}}', true),"
+		       " ('off', 'SELECT', '[]', null, false)");
+	await(rules_are(r, 1));
+	s = registry_acquire(r);
+	rule = snapshot_rule_at(s, 0);
+	assert_string_equal(rule->name, "hot");
+	assert_string_equal(rule->sql, "SELECT");
+	assert_string_equal(rule->actions, "[{\"drop\": {}}]");
+	assert_string_equal(rule->error_action, "{\"store\": {}}");
+	assert_int_equal(
+		rule->revision,
+		pg_cluster_number(&cluster, "select revision from rule where name = 'hot'"));
+	snapshot_release(s);
+	pg_cluster_sql(&cluster, "update rule set enabled = true");
+	await(rules_are(r, 2));
+	pg_cluster_sql(&cluster, "truncate rule");
+	await(rules_are(r, 0));
+	registry_close(r);
+}
+
+static void test_rules_are_in_the_copy_on_disk(void **state)
+{
+	struct registry *r = open_registry(NEVER_MS);
+
+	(void)state;
+	pg_cluster_sql(&cluster, "insert into rule (name, sql) values ('hot', 'SELECT')");
+	await(rules_are(r, 1));
+	registry_close(r);
+	pg_cluster_stop(&cluster);
+	r = open_registry(NEVER_MS);
+	assert_true(rules_are(r, 1));
+	registry_close(r);
+	pg_cluster_start(&cluster);
+}
+
 static void test_deny_rule_that_cannot_be_read_denies_everything(void **state)
 {
 	struct registry *r = open_registry(NEVER_MS);
@@ -656,6 +709,8 @@ int main(void)
 		TEST(test_damaged_copy_is_ignored_and_replaced),
 		TEST(test_copy_that_cannot_be_written_is_told_and_not_fatal),
 		TEST(test_wrong_rows_are_named_and_the_rest_is_loaded),
+		TEST(test_enabled_rules_are_loaded_as_they_stand),
+		TEST(test_rules_are_in_the_copy_on_disk),
 		TEST(test_deny_rule_that_cannot_be_read_denies_everything),
 		TEST(test_failed_load_keeps_the_old_snapshot),
 		TEST(test_missing_version_row_is_explained),

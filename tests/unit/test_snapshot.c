@@ -102,6 +102,7 @@ static void test_names_are_those_of_sql(void **state)
 	assert_int_equal(policy_action_parse("publish"), POLICY_PUBLISH);
 	assert_int_equal(policy_action_parse("subscribe"), POLICY_SUBSCRIBE);
 	assert_int_equal(policy_action_parse("receive"), POLICY_RECEIVE);
+	assert_int_equal(policy_action_parse("relay"), POLICY_RELAY);
 	assert_int_equal(policy_action_parse("*"), -1);
 }
 
@@ -206,6 +207,7 @@ static void test_empty_snapshot_knows_nobody(void **state)
 	assert_null(snapshot_principal(s, "dev-1"));
 	assert_null(find(s, CREDENTIAL_X509, 1));
 	assert_int_equal(snapshot_principal_count(s), 0);
+	assert_int_equal(snapshot_rule_count(s), 0);
 	assert_int_equal(snapshot_version(s), 0);
 	snapshot_release(s);
 	snapshot_release(NULL);
@@ -267,6 +269,56 @@ static void test_nothing_is_added_twice(void **state)
 	assert_string_equal(snapshot_principal(s, "dev-1")->policy->name, "p");
 	assert_string_equal(find(s, CREDENTIAL_X509, 1)->principal->id, "dev-1");
 	assert_int_equal(snapshot_credential_count(s, snapshot_principal(s, "dev-2")), 0);
+	snapshot_release(s);
+}
+
+static int add_message_rule(struct snapshot_builder *b, const char *name, const char *sql)
+{
+	return snapshot_add_rule(b, &(struct snapshot_rule){name, 7, sql, "[]", NULL}, err,
+				 sizeof(err));
+}
+
+static void test_rules_are_kept_as_they_stand(void **state)
+{
+	struct snapshot_builder *b = snapshot_builder_new();
+	char sql[] = "this is not judged here";
+	const struct snapshot *s;
+
+	(void)state;
+	assert_int_equal(add_message_rule(b, "hot", sql), 0);
+	sql[0] = 'X';
+	assert_int_equal(snapshot_add_rule(b, &(struct snapshot_rule){"a:b", -1, "", "{", "null"},
+					   err, sizeof(err)),
+			 0);
+	s = snapshot_build(b, 1);
+	assert_int_equal(snapshot_rule_count(s), 2);
+	assert_string_equal(snapshot_rule_at(s, 0)->name, "hot");
+	assert_int_equal(snapshot_rule_at(s, 0)->revision, 7);
+	assert_string_equal(snapshot_rule_at(s, 0)->sql, "this is not judged here");
+	assert_null(snapshot_rule_at(s, 0)->error_action);
+	assert_string_equal(snapshot_rule_at(s, 1)->actions, "{");
+	assert_string_equal(snapshot_rule_at(s, 1)->error_action, "null");
+	snapshot_release(s);
+}
+
+static void test_wrong_rules_are_refused(void **state)
+{
+	struct snapshot_builder *b = snapshot_builder_new();
+	static char longest[SNAPSHOT_TEXT_MAX + 2];
+	const struct snapshot *s;
+
+	(void)state;
+	memset(longest, 'x', SNAPSHOT_TEXT_MAX + 1);
+	assert_int_equal(add_message_rule(b, "no name", "x"), -EINVAL);
+	assert_int_equal(add_message_rule(b, "", "x"), -EINVAL);
+	assert_int_equal(add_message_rule(b, "long", longest), -EINVAL);
+	assert_string_equal(err, "its sql, actions or error_action has more than 65535 bytes");
+	longest[SNAPSHOT_TEXT_MAX] = '\0';
+	assert_int_equal(add_message_rule(b, "long", longest), 0);
+	assert_int_equal(add_message_rule(b, "long", "x"), -EEXIST);
+	s = snapshot_build(b, 1);
+	assert_int_equal(snapshot_rule_count(s), 1);
+	assert_string_equal(snapshot_rule_at(s, 0)->sql, longest);
 	snapshot_release(s);
 }
 
@@ -386,6 +438,8 @@ int main(void)
 		cmocka_unit_test(test_empty_snapshot_knows_nobody),
 		cmocka_unit_test(test_wrong_entries_are_refused_and_leave_no_trace),
 		cmocka_unit_test(test_nothing_is_added_twice),
+		cmocka_unit_test(test_rules_are_kept_as_they_stand),
+		cmocka_unit_test(test_wrong_rules_are_refused),
 		cmocka_unit_test(test_a_builder_can_be_given_up),
 		cmocka_unit_test(test_many_rules_keep_their_order),
 		cmocka_unit_test(test_a_hundred_thousand_devices),

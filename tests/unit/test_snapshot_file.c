@@ -63,6 +63,9 @@ static const struct snapshot *small_fleet(void)
 	assert_int_equal(snapshot_add_policy_rule(b, "device", true, POLICY_SUBSCRIBE, "a/+", err,
 						  sizeof(err)),
 			 0);
+	assert_int_equal(
+		snapshot_add_policy_rule(b, "device", false, POLICY_RELAY, "#", err, sizeof(err)),
+		0);
 	assert_int_equal(snapshot_add_principal(b, "dev-1", PRINCIPAL_DEVICE, PRINCIPAL_SUSPENDED,
 						"device", err, sizeof(err)),
 			 0);
@@ -71,6 +74,18 @@ static const struct snapshot *small_fleet(void)
 			 0);
 	add_credential(b, CREDENTIAL_X509, 1, true, NULL, 0);
 	add_credential(b, CREDENTIAL_PSK, 2, false, "a\0b", 3);
+	assert_int_equal(snapshot_add_rule(b,
+					   &(struct snapshot_rule){.name = "hot",
+								   .revision = 1795279005066444,
+								   .sql = "SELECT * FROM 'a'",
+								   .actions = "[]",
+								   .error_action = "{}"},
+					   err, sizeof(err)),
+			 0);
+	assert_int_equal(
+		snapshot_add_rule(b, &(struct snapshot_rule){"cold", 2, "SELECT", "[{}]", NULL},
+				  err, sizeof(err)),
+		0);
 	return snapshot_build(b, -7);
 }
 
@@ -139,12 +154,13 @@ static void test_what_was_saved_is_loaded(void **state)
 	assert_int_equal(p->kind, PRINCIPAL_DEVICE);
 	assert_int_equal(p->state, PRINCIPAL_SUSPENDED);
 	assert_string_equal(p->policy->name, "device");
-	assert_int_equal(p->policy->rule_count, 2);
+	assert_int_equal(p->policy->rule_count, 3);
 	assert_false(p->policy->rules[0].deny);
 	assert_int_equal(p->policy->rules[0].action, POLICY_RECEIVE);
 	assert_string_equal(p->policy->rules[0].filter, "m/d/${device}/#");
 	assert_true(p->policy->rules[1].deny);
 	assert_int_equal(p->policy->rules[1].action, POLICY_SUBSCRIBE);
+	assert_int_equal(p->policy->rules[2].action, POLICY_RELAY);
 	assert_int_equal(snapshot_credential_count(s, p), 1);
 	c = snapshot_credential(s, CREDENTIAL_PSK, psk);
 	assert_ptr_equal(c->principal, p);
@@ -156,6 +172,28 @@ static void test_what_was_saved_is_loaded(void **state)
 	p = snapshot_principal(s, "backend");
 	assert_int_equal(p->kind, PRINCIPAL_SERVICE);
 	assert_int_equal(p->policy->rule_count, 0);
+	snapshot_release(s);
+}
+
+static void test_rules_are_loaded_as_they_were(void **state)
+{
+	const struct snapshot *s;
+	const struct snapshot_rule *hot, *cold;
+	size_t len;
+
+	(void)state;
+	free(saved_fleet(&len));
+	assert_int_equal(load(&s), 0);
+	assert_int_equal(snapshot_rule_count(s), 2);
+	hot = snapshot_rule_at(s, 0);
+	assert_string_equal(hot->name, "hot");
+	assert_int_equal(hot->revision, 1795279005066444);
+	assert_string_equal(hot->sql, "SELECT * FROM 'a'");
+	assert_string_equal(hot->actions, "[]");
+	assert_string_equal(hot->error_action, "{}");
+	cold = snapshot_rule_at(s, 1);
+	assert_string_equal(cold->actions, "[{}]");
+	assert_null(cold->error_action);
 	snapshot_release(s);
 }
 
@@ -270,7 +308,7 @@ static void test_huge_counts_are_refused(void **state)
 	uint8_t *data = saved_fleet(&len);
 
 	(void)state;
-	for (size_t count = 20; count < 32; count += 4) {
+	for (size_t count = 20; count < 36; count += 4) {
 		uint8_t was[4];
 
 		memcpy(was, data + count, 4);
@@ -297,18 +335,18 @@ static void test_bytes_behind_the_end_are_refused(void **state)
 	free(data);
 }
 
-static void test_another_format_is_named(void **state)
+static void test_the_format_before_rules_is_named(void **state)
 {
 	const struct snapshot *s;
 	size_t len;
 	uint8_t *data = saved_fleet(&len);
 
 	(void)state;
-	data[8] = 2;
+	data[8] = 1;
 	mend_checksum(data, len);
 	write_file(data, len);
 	assert_int_equal(load(&s), -EBADMSG);
-	assert_non_null(strstr(err, "has format 2, this release reads 1"));
+	assert_non_null(strstr(err, "has format 1, this release reads 2"));
 	free(data);
 }
 
@@ -402,6 +440,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_was_saved_is_loaded),
+		cmocka_unit_test(test_rules_are_loaded_as_they_were),
 		cmocka_unit_test(test_empty_snapshot_is_loaded),
 		cmocka_unit_test(test_only_the_owner_may_read_it),
 		cmocka_unit_test(test_missing_file_is_told_apart),
@@ -410,7 +449,7 @@ int main(void)
 		cmocka_unit_test(test_parser_survives_what_the_checksum_cannot_see),
 		cmocka_unit_test(test_huge_counts_are_refused),
 		cmocka_unit_test(test_bytes_behind_the_end_are_refused),
-		cmocka_unit_test(test_another_format_is_named),
+		cmocka_unit_test(test_the_format_before_rules_is_named),
 		cmocka_unit_test(test_what_is_no_such_file_is_refused),
 		cmocka_unit_test(test_failed_save_leaves_the_old_copy),
 		cmocka_unit_test(test_left_over_of_a_killed_process_is_replaced),
