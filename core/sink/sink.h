@@ -53,10 +53,11 @@ void sink_stats(const struct sink *s, struct sink_stats *out); /* any thread */
 
 /*
  * Can this rule's store actions work: do the tables exist, have they these columns, may the role
- * insert? 0; -EINVAL with the first that is wrong and what to do in why; or a code of pgconn_exec.
- * For the command, too.
+ * insert (NULL: the connection's own)? 0; -EINVAL with the first that is wrong and what to do in
+ * why; or a code of pgconn_exec with its message. For the command, too, which connects as the owner
+ * and asks for "fieldgate_ingest".
  */
-int sink_check_rule(PGconn *c, int stop_fd, int timeout_s, const struct rule *r, char *why,
-		    size_t why_len);
+int sink_check_rule(PGconn *c, int stop_fd, int timeout_s, const char *role, const struct rule *r,
+		    char *why, size_t why_len);
 
 #endif

@@ -259,9 +259,9 @@ void pg_cluster_kill(struct pg_cluster *c)
 	remove_locks(c);
 }
 
-static PGresult *query(struct pg_cluster *c, const char *sql)
+static PGresult *query(const char *url, const char *sql)
 {
-	PGconn *conn = PQconnectdb(c->owner_url);
+	PGconn *conn = PQconnectdb(url);
 	PGresult *r;
 
 	PQclear(PQexec(conn, "set search_path = fieldgate; set client_min_messages = warning"));
@@ -274,12 +274,20 @@ static PGresult *query(struct pg_cluster *c, const char *sql)
 
 void pg_cluster_sql(struct pg_cluster *c, const char *sql)
 {
-	PQclear(query(c, sql));
+	PQclear(query(c->owner_url, sql));
+}
+
+void pg_cluster_superuser_sql(struct pg_cluster *c, const char *sql)
+{
+	char url[sizeof(c->owner_url)];
+
+	make_url(url, sizeof(url), c, "postgres");
+	PQclear(query(url, sql));
 }
 
 long pg_cluster_number(struct pg_cluster *c, const char *sql)
 {
-	PGresult *r = query(c, sql);
+	PGresult *r = query(c->owner_url, sql);
 	long n;
 
 	assert_int_equal(PQntuples(r), 1);

@@ -38,6 +38,9 @@ void pg_cluster_resume(struct pg_cluster *c);
 /* Run SQL as fieldgate_owner, search_path fieldgate. */
 void pg_cluster_sql(struct pg_cluster *c, const char *sql);
 
+/* The same as the superuser: who makes schemas. */
+void pg_cluster_superuser_sql(struct pg_cluster *c, const char *sql);
+
 /* The first column of the first row as a number. */
 long pg_cluster_number(struct pg_cluster *c, const char *sql);
 
