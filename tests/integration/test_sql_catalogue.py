@@ -19,6 +19,7 @@ PER_DEVICE = {
     "presence",
     "device_state",
     "device_value",
+    "downlink",
 }
 
 
@@ -119,10 +120,11 @@ def test_no_trigger_and_no_foreign_key_on_the_path_of_the_writer(db):
     )
 
 
-def test_no_sequence_anywhere(db):
-    assert not names(
+def test_no_sequence_but_that_of_downlink(db):
+    """It orders what is sent to a device. Telemetry and what else a device sends have none."""
+    assert names(
         db, "select relname from pg_class where relnamespace = 'fieldgate'::regnamespace and relkind = 'S'"
-    )
+    ) == ["downlink_id_seq"]
 
 
 # Safe to call.

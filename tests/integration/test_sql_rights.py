@@ -80,6 +80,7 @@ CHANGES_OF_SCHEMA = [
     "select rule_updated()",
     "select next_version(0)",
     "select desire('dev-1', '{}')",
+    "select forget_downlinks()",
 ]
 DOCUMENTS = [
     "insert into device_state (device, desired) values ('dev-1', '{}')",
@@ -90,6 +91,10 @@ DOCUMENTS = [
     "update device_value set value = ''",
     "delete from device_value",
     "truncate device_value",
+    "insert into downlink (device, payload) values ('dev-1', '')",
+    "update downlink set delivered_at = null",
+    "delete from downlink",
+    "truncate downlink",
 ]
 SECRETS_AND_HISTORY = [
     "select temperature from telemetry",
@@ -100,6 +105,7 @@ SECRETS_AND_HISTORY = [
     "select * from device_state",
     "select device from device_value",
     "select * from device_shadow",
+    "select payload from downlink",
 ]
 WRITES_OF_INGEST = [
     "insert into telemetry (device, ts, seq, received_at, ts_source)"
@@ -128,6 +134,11 @@ WRITES_OF_INGEST = [
     "select value_get('dev-1', 'x')",
     "select value_delete('dev-1', 'x', null, null)",
     "select rule_judged('hot', 1, null)",
+    "select downlink_next('dev-1', null, 1, 'coap')",
+    "select downlink_done('dev-1', 1, 'mqtt')",
+    "select * from downlink_waiting()",
+    f"select downlink_enqueue('{JOURNAL}', 'mqtt', '{{dev-1}}', '{{a}}', '{{x}}', '{{null}}',"
+    " '{m/d/dev-1/c2d/a}', array[now()], '{1}')",
 ]
 
 

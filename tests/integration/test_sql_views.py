@@ -220,7 +220,8 @@ def test_the_status_of_one_device_reads_by_key(db):
         "insert into telemetry_latest (device, ts, seq, received_at) select id, now(), 0, now() from device;"
         "insert into presence (device, source, client_id, connected, since, seq)"
         " select id, 'mqtt', id, true, now(), 0 from device;"
-        "insert into credential (kind, fingerprint, principal) select 'x509', sha256(id::bytea), id from device"
+        "insert into credential (kind, fingerprint, principal) select 'x509', sha256(id::bytea), id from device;"
+        "insert into downlink (device, payload) select id, '' from device"
     )
     db.query("analyze")
     with contextlib.closing(db.connect(READER)) as connection:
@@ -229,3 +230,4 @@ def test_the_status_of_one_device_reads_by_key(db):
         )
     assert "Seq Scan" not in text
     assert "credential_principal" in text and "telemetry_latest_pkey" in text and "presence_pkey" in text
+    assert "downlink_" in text
