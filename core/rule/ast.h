@@ -19,7 +19,7 @@ struct rule_function; /* functions.h */
 enum rule_node_kind {
 	NODE_LITERAL,	/* null, true, 12, 1.5, 'text' */
 	NODE_UNDEFINED, /* the word `undefined` */
-	NODE_ALL,	/* `*` as an argument: encode(*, 'base64') */
+	NODE_ALL,	/* `payload`, also `*` as an argument: encode(*, 'base64') */
 	NODE_PATH,	/* temperature, state.reported.v, list[0].x, "odd name" */
 	NODE_CALL,
 	NODE_NOT,
