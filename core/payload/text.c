@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/evp.h>
@@ -53,6 +54,43 @@ bool text_is_valid(const char *text, size_t len)
 		i += step;
 	}
 	return true;
+}
+
+/* printf's "1e+09" and "1e-07" are "1e9" and "1e-7". */
+static size_t shorten_exponent(char *s, size_t len)
+{
+	char *e = memchr(s, 'e', len);
+	char *to, *from;
+
+	if (!e)
+		return len;
+	to = from = e + 1;
+	if (*from == '-')
+		*to++ = *from++;
+	else if (*from == '+')
+		from++;
+	while (*from == '0')
+		from++;
+	len = (size_t)(s + len - from);
+	memmove(to, from, len);
+	return (size_t)(to - s) + len;
+}
+
+/* The decimal point is the locale's: nothing here ever sets one but C's. */
+size_t text_number(char out[TEXT_NUMBER_MAX], double x)
+{
+	size_t len = 0;
+
+	for (int precision = 15; precision <= 17; precision++) {
+		len = (size_t)snprintf(out, TEXT_NUMBER_MAX, "%.*g", precision, x);
+		if (strtod(out, NULL) == x)
+			break;
+	}
+	if (!strpbrk(out, ".e")) {
+		memcpy(out + len, ".0", 2);
+		return len + 2;
+	}
+	return shorten_exponent(out, len);
 }
 
 char *text_base64url(struct arena *a, const void *data, size_t len, size_t *out_len)

@@ -7,10 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include <jansson.h>
 
 #include "core/payload/text.h"
 
@@ -67,28 +64,11 @@ static void put_integer(struct printer *p, int64_t i)
 	put(p, s, (size_t)len);
 }
 
-/*
- * The shortest of 15 to 17 digits that reads back the same. jansson prints it, because printf's
- * decimal point is the locale's, and because a number must not become an integer when it is read
- * again.
- */
 static void put_number(struct printer *p, double x)
 {
-	json_t *number = json_real(x);
-	char s[48];
-	size_t len = 0;
+	char s[TEXT_NUMBER_MAX];
 
-	for (size_t digits = 15; number && digits <= 17; digits++) {
-		len = json_dumpb(number, s, sizeof(s) - 1,
-				 JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
-		s[len] = '\0';
-		if (strtod(s, NULL) == x)
-			break;
-	}
-	json_decref(number);
-	if (len == 0)
-		p->failed = true;
-	put(p, s, len);
+	put(p, s, text_number(s, x));
 }
 
 static void put_escape(struct printer *p, unsigned char c)

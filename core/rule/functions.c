@@ -4,7 +4,9 @@
  * What the functions do is in functions_*.c, by kind.
  */
 #include "core/rule/functions.h"
+#include "core/rule/functions_table.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <string.h>
 #include <strings.h>
@@ -13,91 +15,91 @@
 #define SUGGEST_MAX    24 /* longer words are not compared */
 #define SUGGEST_ERRORS 2
 
-static int pending(struct rule_evaluation *e, const struct rule_result *args, size_t count,
-		   struct rule_result *out)
-{
-	(void)e, (void)args, (void)count;
-	out->defined = false;
-	return 0;
-}
-
 static const struct rule_function table[] = {
 	/* the message */
-	{"topic", 0, 1, false, pending},
-	{"device", 0, 0, false, pending},
-	{"timestamp", 0, 0, false, pending},
-	{"received_at", 0, 0, false, pending},
+	{"topic", 0, 1, false, rule_call_topic},
+	{"device", 0, 0, false, rule_call_device},
+	{"timestamp", 0, 0, false, rule_call_timestamp},
+	{"received_at", 0, 0, false, rule_call_received_at},
 
 	/* any value */
-	{"isUndefined", 1, 1, false, pending},
-	{"isNull", 1, 1, false, pending},
-	{"typeof", 1, 1, false, pending},
-	{"cast", 2, 2, false, pending},
-	{"coalesce", 1, MANY, false, pending},
-	{"nanvl", 2, 2, false, pending},
-	{"get", 2, 2, false, pending},
+	{"isUndefined", 1, 1, false, rule_call_is_undefined},
+	{"isNull", 1, 1, false, rule_call_is_null},
+	{"typeof", 1, 1, false, rule_call_typeof},
+	{"cast", 2, 2, false, rule_call_cast},
+	{"coalesce", 1, MANY, false, rule_call_coalesce},
+	{"get", 2, 2, false, rule_call_get},
 
 	/* numbers */
-	{"abs", 1, 1, false, pending},
-	{"sign", 1, 1, false, pending},
-	{"ceil", 1, 1, false, pending},
-	{"floor", 1, 1, false, pending},
-	{"round", 1, 2, false, pending},
-	{"trunc", 1, 2, false, pending},
-	{"min", 1, MANY, false, pending},
-	{"max", 1, MANY, false, pending},
-	{"mod", 2, 2, false, pending},
-	{"power", 2, 2, false, pending},
-	{"sqrt", 1, 1, false, pending},
-	{"exp", 1, 1, false, pending},
-	{"ln", 1, 1, false, pending},
-	{"log", 1, 1, false, pending},
-	{"sin", 1, 1, false, pending},
-	{"cos", 1, 1, false, pending},
-	{"tan", 1, 1, false, pending},
-	{"asin", 1, 1, false, pending},
-	{"acos", 1, 1, false, pending},
-	{"atan", 1, 1, false, pending},
-	{"atan2", 2, 2, false, pending},
-	{"bitand", 2, 2, false, pending},
-	{"bitor", 2, 2, false, pending},
-	{"bitxor", 2, 2, false, pending},
-	{"bitnot", 1, 1, false, pending},
+	{"abs", 1, 1, false, rule_call_abs},
+	{"sign", 1, 1, false, rule_call_sign},
+	{"ceil", 1, 1, false, rule_call_ceil},
+	{"floor", 1, 1, false, rule_call_floor},
+	{"round", 1, 2, false, rule_call_round},
+	{"trunc", 1, 2, false, rule_call_trunc},
+	{"min", 1, MANY, false, rule_call_min},
+	{"max", 1, MANY, false, rule_call_max},
+	{"mod", 2, 2, false, rule_call_mod},
+	{"power", 2, 2, false, rule_call_power},
+	{"sqrt", 1, 1, false, rule_call_sqrt},
+	{"exp", 1, 1, false, rule_call_exp},
+	{"ln", 1, 1, false, rule_call_ln},
+	{"log", 1, 1, false, rule_call_log},
+	{"sin", 1, 1, false, rule_call_sin},
+	{"cos", 1, 1, false, rule_call_cos},
+	{"tan", 1, 1, false, rule_call_tan},
+	{"asin", 1, 1, false, rule_call_asin},
+	{"acos", 1, 1, false, rule_call_acos},
+	{"atan", 1, 1, false, rule_call_atan},
+	{"atan2", 2, 2, false, rule_call_atan2},
+	{"bitand", 2, 2, false, rule_call_bitand},
+	{"bitor", 2, 2, false, rule_call_bitor},
+	{"bitxor", 2, 2, false, rule_call_bitxor},
+	{"bitnot", 1, 1, false, rule_call_bitnot},
 
 	/* text */
-	{"lower", 1, 1, false, pending},
-	{"upper", 1, 1, false, pending},
-	{"length", 1, 1, false, pending},
-	{"numbytes", 1, 1, true, pending},
-	{"concat", 1, MANY, false, pending},
-	{"substring", 2, 3, false, pending},
-	{"startswith", 2, 2, false, pending},
-	{"endswith", 2, 2, false, pending},
-	{"indexof", 2, 2, false, pending},
-	{"replace", 3, 3, false, pending},
-	{"trim", 1, 1, false, pending},
-	{"ltrim", 1, 1, false, pending},
-	{"rtrim", 1, 1, false, pending},
-	{"lpad", 2, 2, false, pending},
-	{"rpad", 2, 2, false, pending},
-	{"chr", 1, 1, false, pending},
+	{"lower", 1, 1, false, rule_call_lower},
+	{"upper", 1, 1, false, rule_call_upper},
+	{"length", 1, 1, false, rule_call_length},
+	{"numbytes", 1, 1, true, rule_call_numbytes},
+	{"concat", 1, MANY, false, rule_call_concat},
+	{"substring", 2, 3, false, rule_call_substring},
+	{"startswith", 2, 2, false, rule_call_startswith},
+	{"endswith", 2, 2, false, rule_call_endswith},
+	{"indexof", 2, 2, false, rule_call_indexof},
+	{"replace", 3, 3, false, rule_call_replace},
+	{"trim", 1, 1, false, rule_call_trim},
+	{"ltrim", 1, 1, false, rule_call_ltrim},
+	{"rtrim", 1, 1, false, rule_call_rtrim},
+	{"lpad", 2, 2, false, rule_call_lpad},
+	{"rpad", 2, 2, false, rule_call_rpad},
+	{"chr", 1, 1, false, rule_call_chr},
 
 	/* bytes */
-	{"encode", 2, 2, true, pending},
-	{"decode", 2, 2, true, pending},
-	{"md5", 1, 1, true, pending},
-	{"sha1", 1, 1, true, pending},
-	{"sha256", 1, 1, true, pending},
-	{"sha512", 1, 1, true, pending},
+	{"encode", 1, 2, true, rule_call_encode},
+	{"decode", 1, 2, true, rule_call_decode},
+	{"md5", 1, 1, true, rule_call_md5},
+	{"sha1", 1, 1, true, rule_call_sha1},
+	{"sha256", 1, 1, true, rule_call_sha256},
+	{"sha512", 1, 1, true, rule_call_sha512},
 };
 
-/* AWS IoT's and EMQX's names. */
+/* AWS IoT's and EMQX's names, where they mean the same. */
 static const struct {
 	const char *name, *ours;
 } aliases[] = {
-	{"clientid", "device"},		{"remainder", "mod"},  {"nvl", "coalesce"},
-	{"get_or_default", "coalesce"}, {"is_null", "isNull"}, {"strlen", "length"},
-	{"substr", "substring"},	{"pow", "power"},
+	{"clientid", "device"},
+	{"nvl", "coalesce"},
+	{"nanvl", "coalesce"},
+	{"get_or_default", "coalesce"},
+	{"remainder", "mod"},
+	{"fmod", "mod"},
+	{"pow", "power"},
+	{"log10", "log"},
+	{"strlen", "length"},
+	{"sha", "sha1"},
+	{"base64_encode", "encode"},
+	{"base64_decode", "decode"},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -118,17 +120,89 @@ const struct rule_function *rule_function_find(const char *name, size_t len)
 	return NULL;
 }
 
+static int fold(char c)
+{
+	return tolower((unsigned char)c);
+}
+
+static unsigned least(unsigned a, unsigned b, unsigned c)
+{
+	if (b < a)
+		a = b;
+	return c < a ? c : a;
+}
+
+/* How many letters are to be changed, added, removed or swapped with the next, up to too many
+ * (Damerau, Levenshtein). */
+static unsigned distance(const char *name, const char *word, size_t len)
+{
+	unsigned rows[3][SUGGEST_MAX + 1];
+	unsigned *above2 = rows[0], *above = rows[1], *row = rows[2];
+	size_t n = strlen(name);
+
+	for (size_t j = 0; j <= len; j++)
+		above[j] = (unsigned)j;
+	for (size_t i = 1; i <= n; i++) {
+		unsigned *oldest = above2;
+
+		row[0] = (unsigned)i;
+		for (size_t j = 1; j <= len; j++) {
+			bool same_letter = fold(name[i - 1]) == fold(word[j - 1]);
+
+			row[j] = least(above[j] + 1, row[j - 1] + 1, above[j - 1] + !same_letter);
+			if (i > 1 && j > 1 && fold(name[i - 1]) == fold(word[j - 2]) &&
+			    fold(name[i - 2]) == fold(word[j - 1]))
+				row[j] = least(row[j], above2[j - 2] + 1, UINT_MAX);
+		}
+		above2 = above;
+		above = row;
+		row = oldest;
+	}
+	return above[len];
+}
+
+/* At most two errors, and fewer than half of the word. */
+static void consider(const char *name, const char *word, size_t len, const char **nearest,
+		     unsigned *errors)
+{
+	unsigned d = distance(name, word, len);
+
+	if (d < *errors && 2 * d < len) {
+		*nearest = name;
+		*errors = d;
+	}
+}
+
 const char *rule_function_suggest(const char *name, size_t len)
 {
-	(void)name, (void)len;
-	return NULL;
+	const char *nearest = NULL;
+	unsigned errors = SUGGEST_ERRORS + 1;
+
+	if (len > SUGGEST_MAX)
+		return NULL;
+	for (size_t i = 0; i < COUNT(table); i++)
+		consider(table[i].name, name, len, &nearest, &errors);
+	for (size_t i = 0; i < COUNT(aliases); i++)
+		consider(aliases[i].name, name, len, &nearest, &errors);
+	return nearest;
 }
 
 static const struct {
 	const char *word, *type;
 } cast_types[] = {
-	{"boolean", "boolean"}, {"bool", "boolean"},   {"int", "int"},	     {"integer", "int"},
-	{"decimal", "decimal"}, {"number", "decimal"}, {"string", "string"}, {"text", "string"},
+	{"boolean", "boolean"},
+	{"bool", "boolean"},
+	{"int", "int"},
+	{"integer", "int"},
+	{"decimal", "decimal"},
+	{"number", "decimal"},
+	{"string", "string"},
+	{"text", "string"},
+	/* more of AWS's */
+	{"double", "decimal"},
+	{"varchar", "string"},
+	{"nvarchar", "string"},
+	{"ntext", "string"},
 };
 
 const char *rule_cast_type(const char *word, size_t len)

@@ -18,7 +18,8 @@ struct rule_result {
 struct rule_evaluation { /* of one statement and message */
 	const struct rule_input *in;
 	struct arena *arena;
-	const char *text; /* the rule's name, for messages */
+	const char *name;  /* of the rule, for messages */
+	const char *where; /* of the template, likewise; NULL: it is the statement */
 	char *why;
 	size_t why_len;
 };
@@ -31,7 +32,7 @@ typedef int rule_function_call(struct rule_evaluation *e, const struct rule_resu
 struct rule_function {
 	const char *name; /* as docs/rules.md and rule_print write it; matched without case */
 	unsigned min_args, max_args;
-	bool takes_all; /* its first argument may be `*` */
+	bool takes_all; /* its first argument may be `*`: the payload as it came, as bytes */
 	rule_function_call *call;
 };
 
@@ -45,7 +46,8 @@ const char *rule_function_suggest(const char *name, size_t len);
 /*
  * cast(x AS type) is a call of `cast` with x and a text literal, the type: "boolean", "decimal",
  * "int" or "string", which is what this gives for a word in the statement, matched without case
- * (also "bool", "number", "integer", "text"). NULL: no type that a value can be cast to.
+ * (also "bool", "number", "integer", "text" and AWS's others). NULL: no type that a value can be
+ * cast to.
  */
 const char *rule_cast_type(const char *word, size_t len);
 

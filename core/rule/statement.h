@@ -15,13 +15,14 @@
 #include "core/base/arena.h"
 #include "core/payload/value.h"
 
-#define RULE_NAME_MAX	64   /* [A-Za-z0-9_.:-], as the ids of principals */
-#define RULE_TEXT_MAX	8192 /* bytes of a statement */
-#define RULE_DEPTH_MAX	32   /* nesting of expressions */
-#define RULE_NODES_MAX	1000 /* of all expressions of a statement */
-#define RULE_FIELDS_MAX 100
-#define RULE_RESULT_MAX (256 * 1024) /* bytes of one text that an expression makes */
-#define RULE_WHY_MAX	300
+#define RULE_NAME_MAX	    64	 /* [A-Za-z0-9_.:-], as the ids of principals */
+#define RULE_TEXT_MAX	    8192 /* bytes of a statement */
+#define RULE_DEPTH_MAX	    32	 /* nesting of expressions */
+#define RULE_NODES_MAX	    1000 /* of all expressions of a statement */
+#define RULE_FIELDS_MAX	    100
+#define RULE_RESULT_MAX	    (256 * 1024) /* bytes of one text that an expression makes */
+#define RULE_LIKE_STEPS_MAX 4000000	 /* of one LIKE whose pattern has a `_` behind a `%` */
+#define RULE_WHY_MAX	    300
 
 struct rule_statement;
 struct rule_template;
