@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Appending and releasing. An append is one write at the end that is known, and then that end is
+ * Appending. An append is one write at the end that is known, and then that end is
  * moved: what a failed write leaves behind it does not exist for anybody. README.md has the
  * protocol.
  */
@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -123,20 +122,10 @@ static bool needs_segment(const struct journal *j, size_t size)
 	const struct segment *s = j->current;
 	uint64_t end;
 
-	if (!s || atomic_load_explicit(&s->sync_error, memory_order_relaxed))
+	if (!s || s->releasing || atomic_load_explicit(&s->sync_error, memory_order_relaxed))
 		return true;
 	end = atomic_load_explicit(&s->end, memory_order_relaxed);
 	return end > SEGMENT_HEADER && end + size > j->segment_bytes;
-}
-
-/* The header of the next segment is always counted: its file may be made ahead at any moment. */
-static bool within_bound(const struct journal *j, size_t size, uint64_t bound)
-{
-	uint64_t total = atomic_load_explicit(&j->bytes_others, memory_order_relaxed);
-
-	if (j->current)
-		total += atomic_load_explicit(&j->current->end, memory_order_relaxed);
-	return total + SEGMENT_HEADER + size <= bound;
 }
 
 /* One thread counts: no need for an atomic addition. */
@@ -214,26 +203,33 @@ static void wake_sleepers(struct journal *j, unsigned sleepers)
 {
 	if (sleepers & SLEEPER_SYNC)
 		journal_sync_wake(j);
-	if (sleepers & SLEEPER_READER &&
-	    atomic_fetch_and(&j->sleepers, ~(unsigned)SLEEPER_READER) & SLEEPER_READER)
-		(void)eventfd_write(j->wakeup_fd, 1);
+	if (sleepers & SLEEPER_READER)
+		journal_wake_readers(j);
+}
+
+static int append_here(struct journal *j, const struct journal_record *r, size_t size)
+{
+	int rc = 0;
+
+	if (needs_segment(j, size))
+		rc = journal_begin_segment(j);
+	return rc ? rc : write_record(j, r, size);
 }
 
 static int try_append(struct journal *j, const struct journal_record *r, uint64_t bound)
 {
 	size_t size = record_size(r);
-	int rc = 0;
+	int rc;
 
 	/* Half the bound: then a record always fits once the store has taken everything, for the
-	 * segment that is being appended to is never larger and is all that remains. */
+	 * segment that is being appended to is never larger and is all that must remain. */
 	if (size == 0 || SEGMENT_HEADER + size > j->max_bytes / 2)
 		return -EMSGSIZE;
-	if (!within_bound(j, size, bound))
+	if (!journal_fits(j, size, bound) && !journal_make_room(j, size, bound))
 		return refuse_full(j);
-	if (needs_segment(j, size))
-		rc = journal_begin_segment(j);
-	if (!rc)
-		rc = write_record(j, r, size);
+	do {
+		rc = append_here(j, r, size);
+	} while ((rc == -ENOSPC || rc == -EDQUOT) && journal_give_back(j));
 	return rc ? refuse_failed(j, rc) : 0;
 }
 
@@ -273,69 +269,6 @@ int journal_append_reserved(struct journal *j, const struct journal_record *r,
 			    struct journal_position *end)
 {
 	return append(j, r, end, j->max_bytes + j->segment_bytes);
-}
-
-/* --- Releasing --- */
-
-/* The oldest segment if it lies wholly before pos. Never the newest: the next open learns from it
- * which numbers were used. Lock held. */
-static struct segment *releasable(struct journal *j, struct journal_position pos)
-{
-	struct segment *s = j->segment_count > 1 ? j->segments[0] : NULL;
-
-	if (!s)
-		return NULL;
-	if (s->number < pos.segment)
-		return s;
-	return s->number == pos.segment && pos.offset >= atomic_load(&s->end) ? s : NULL;
-}
-
-static void drop_oldest(struct journal *j)
-{
-	struct segment *s = j->segments[0];
-
-	j->segment_count--;
-	memmove(j->segments, j->segments + 1, j->segment_count * sizeof(struct segment *));
-	atomic_fetch_sub(&j->bytes_others, atomic_load(&s->end));
-	s->dropped = true;
-	if (!s->syncing)
-		segment_free(s);
-}
-
-static bool delete_segment(struct journal *j, uint64_t number)
-{
-	char name[SEGMENT_NAME_SIZE];
-
-	segment_name(name, number);
-	if (unlinkat(j->directory.fd, name, 0) == 0 || errno == ENOENT)
-		return true;
-	log_error("journal_delete_failed", NULL, "%s/%s: cannot delete: %s", j->path, name,
-		  strerror(errno));
-	return false;
-}
-
-void journal_release(struct journal *j, struct journal_position pos)
-{
-	struct segment *s;
-
-	pthread_mutex_lock(&j->lock);
-	if (journal_position_compare(pos, j->released) > 0)
-		j->released = pos;
-	while ((s = releasable(j, pos))) {
-		uint64_t number = s->number;
-		bool deleted;
-
-		s->releasing = true;
-		pthread_mutex_unlock(&j->lock);
-		deleted = delete_segment(j, number);
-		pthread_mutex_lock(&j->lock);
-		if (!deleted) {
-			s->releasing = false;
-			break;
-		}
-		drop_oldest(j);
-	}
-	pthread_mutex_unlock(&j->lock);
 }
 
 /* --- Statistics --- */

@@ -12,8 +12,9 @@
  * deleted: so what the loss of power takes from the end is never replaced by later records behind a
  * committed position. The store releases a segment only after its records are committed.
  *
- * Threads: one thread appends at a time (callers with several serialise themselves), one thread
- * reads (journal_read, journal_release); journal_sync, journal_stats and journal_end: any. A thread
+ * Threads: one thread appends at a time (callers with several serialise themselves), each reader is
+ * one thread's (journal_missed: any); journal_sync, journal_stats, journal_release and journal_end:
+ * any. A thread
  * of the journal's own syncs in the background. Only one process may have a journal open: a lock
  * file says so.
  */
@@ -25,6 +26,7 @@
 #include <stdint.h>
 
 struct journal;
+struct journal_reader;
 
 /* Ordered by segment, then offset. Positions never repeat or go back, over restarts and power loss
  * too: each open begins a new segment, and a segment's number is durable before its first record.
@@ -46,6 +48,8 @@ static inline int journal_position_compare(struct journal_position a, struct jou
 enum journal_kind {
 	JOURNAL_TELEMETRY = 1,
 	JOURNAL_PRESENCE = 2,
+	JOURNAL_MESSAGE = 3,  /* on another topic, for rules only */
+	JOURNAL_DOWNLINK = 4, /* on m/d/<device>/c2d[/...]: to wait for the device */
 };
 
 struct journal_record {
@@ -67,6 +71,7 @@ struct journal_options {
 	uint64_t max_bytes;	/* at least twice segment_bytes */
 	uint64_t segment_bytes; /* 4 KiB to 1 GiB; a larger record gets a segment of its own */
 	unsigned sync_interval_ms;
+	uint64_t follower_max_bytes; /* kept for followers of what was released: journal_keep */
 };
 
 struct journal_stats {
@@ -135,7 +140,14 @@ struct journal_position journal_durable(const struct journal *j);
 /* Behind the last appended record. */
 struct journal_position journal_end(const struct journal *j);
 
-/* --- The reader --- */
+/* --- Readers --- */
+
+/*
+ * Any number of readers, each with a position of its own; each belongs to one thread. A reader
+ * begins at the oldest record. 0, -ENOMEM or another -errno. They are closed before the journal is.
+ */
+int journal_reader_open(struct journal_reader **out, struct journal *j);
+void journal_reader_close(struct journal_reader *r); /* NULL is allowed */
 
 /*
  * Begin to read at pos, usually the committed position. A position before the oldest record kept,
@@ -143,35 +155,53 @@ struct journal_position journal_end(const struct journal *j);
  * beyond the end can only come of a directory brought back from an old copy (logged): then nothing
  * is known of what is in it, and reading begins with the oldest record.
  */
-void journal_seek(struct journal *j, struct journal_position pos);
+void journal_seek(struct journal_reader *r, struct journal_position pos);
 
 /*
  * Can pos have been committed by anybody who had this journal: is it in a segment of an earlier
- * run, or not behind what was read in this one? If not, the directory was brought back from an old
- * copy, and its numbers are being used for the second time: nothing before pos may be taken as
- * stored, however much was appended since. The reading thread.
+ * run, or not behind what this reader, or one that was closed before it began, read in this one? If
+ * not, the directory was brought back from an old copy, and its numbers are being used for the
+ * second time: nothing before pos may be taken as stored, however much was appended since.
  */
-bool journal_reached(const struct journal *j, struct journal_position pos);
+bool journal_reached(const struct journal_reader *r, struct journal_position pos);
 
 /*
- * The next record and the position behind it. 1: *r is filled, its pointers valid until the next
- * call; 0: nothing new yet; -errno: cannot read now (logged once), try later. Damaged records are
- * skipped, counted and logged once for each place, and never an endless loop.
+ * The next record and the position behind it. 1: *record is filled, its pointers valid until the
+ * next call with this reader; 0: nothing new yet; -errno: cannot read now (logged once), try later.
+ * Damaged records are skipped, counted and logged once for each place, and never an endless loop.
+ * Segments that were deleted because this reader came too late are passed over without a word:
+ * journal_missed counts them.
  */
-int journal_read(struct journal *j, struct journal_record *r, struct journal_position *next);
+int journal_read(struct journal_reader *r, struct journal_record *record,
+		 struct journal_position *next);
 
-/* Everything before pos is stored elsewhere: segments wholly before it are deleted, but never the
- * newest.
+/*
+ * The store's word: everything before pos is stored elsewhere. Segments wholly before it are
+ * deleted, but for what followers keep, and never the newest.
  */
 void journal_release(struct journal *j, struct journal_position pos);
 
 /*
+ * The reader's thread is a follower, as opposed to the store, and has done everything before pos
+ * ({0, 0}: nothing yet). What lies behind is kept for it after the store has released it, up to
+ * follower_max_bytes (and half of max_bytes) for all followers together; beyond that the oldest
+ * segments are deleted all the same. To be called before the store's first journal_release.
+ *
+ * What is kept for followers only never has an append refused, be it for the bound or for a full
+ * disk: it is deleted first.
+ */
+void journal_keep(struct journal_reader *r, struct journal_position pos);
+
+/* Times that segments were deleted which this reader had not read yet. */
+uint64_t journal_missed(const struct journal_reader *r);
+
+/*
  * A file descriptor (eventfd) for poll(2): readable when records were appended after journal_arm.
  * The reader calls journal_arm, then journal_read once more, then polls: so no wake-up is lost, and
- * an append costs a system call only when the reader sleeps.
+ * an append costs a system call only when a reader sleeps.
  */
-int journal_wakeup_fd(const struct journal *j);
-void journal_arm(struct journal *j);
+int journal_wakeup_fd(const struct journal_reader *r);
+void journal_arm(struct journal_reader *r);
 
 void journal_stats(const struct journal *j, struct journal_stats *out);
 

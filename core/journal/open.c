@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -40,15 +39,15 @@ static int check_options(const struct journal_options *o, char *err, size_t err_
 /* Behind the last valid record of the file, or -errno. */
 static int find_tail(struct journal *j, int fd, uint64_t number, uint64_t size, uint64_t *tail)
 {
-	struct scan *s = &j->reader.scan; /* not reading yet; lends its buffer */
+	struct scan s = {0};
 	struct journal_record r;
 	int rc;
 
 	*tail = SEGMENT_HEADER;
-	scan_start(s, fd, record_seed(j->directory.id, number), SEGMENT_HEADER, size);
-	while ((rc = scan_next(s, &r)) > 0)
-		*tail = s->offset;
-	s->fd = -1;
+	scan_start(&s, fd, record_seed(j->directory.id, number), SEGMENT_HEADER, size);
+	while ((rc = scan_next(&s, &r)) > 0)
+		*tail = s.offset;
+	scan_free(&s);
 	return rc;
 }
 
@@ -223,10 +222,10 @@ static struct journal *new_journal(const struct journal_options *o)
 	}
 	j->max_bytes = o->max_bytes;
 	j->segment_bytes = o->segment_bytes;
+	j->keep_bytes =
+		o->follower_max_bytes < o->max_bytes / 2 ? o->follower_max_bytes : o->max_bytes / 2;
 	j->sync_interval_ms = o->sync_interval_ms;
 	j->directory = (struct directory){.fd = -1, .lock_fd = -1};
-	j->reader.scan.fd = -1;
-	j->wakeup_fd = -1;
 	j->next_number = 1;
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -254,12 +253,6 @@ int journal_open(struct journal **out, const struct journal_options *o, char *er
 		rc = begin_run(j, err, err_len);
 	if (rc)
 		goto out;
-	j->wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (j->wakeup_fd < 0) {
-		rc = directory_error(-errno, err, err_len, "%s: eventfd: %s", o->dir,
-				     strerror(errno));
-		goto out;
-	}
 	rc = journal_sync_start(j);
 	if (rc) {
 		directory_error(rc, err, err_len, "%s: cannot start a thread: %s", o->dir,
@@ -278,13 +271,10 @@ void journal_close(struct journal *j)
 	if (!j)
 		return;
 	journal_sync_stop(j);
-	journal_reader_close(j);
 	for (size_t i = 0; i < j->segment_count; i++)
 		segment_free(j->segments[i]);
 	free(j->segments);
 	segment_free(j->spare);
-	if (j->wakeup_fd >= 0)
-		close(j->wakeup_fd);
 	directory_close(&j->directory);
 	pthread_cond_destroy(&j->settled);
 	pthread_cond_destroy(&j->wake);

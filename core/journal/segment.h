@@ -23,12 +23,13 @@ struct segment {
 	uint64_t number;
 	uint32_t seed;
 	_Atomic uint64_t end; /* behind the last complete record; written by the appending thread */
-	_Atomic int sync_error; /* errno of the sync that failed; then it is never synced again */
-	uint64_t synced;	/* on stable storage up to here */
-	int fd;			/* -1: not open */
-	bool syncing;		/* somebody is in fdatasync without the lock */
-	bool releasing;		/* its file is being deleted: no sync begins any more */
-	bool dropped;		/* out of the list; whoever is syncing frees it */
+	_Atomic int sync_error;	 /* errno of the sync that failed; then it is never synced again */
+	uint64_t synced;	 /* on stable storage up to here */
+	int fd;			 /* -1: not open */
+	bool syncing;		 /* somebody is in fdatasync without the lock */
+	uint64_t damage_counted; /* damage before this offset is counted and logged already */
+	bool releasing; /* being deleted, or emptied: no sync and no reading begins any more */
+	bool dropped;	/* out of the list; whoever is syncing frees it */
 };
 
 void segment_name(char name[SEGMENT_NAME_SIZE], uint64_t number);

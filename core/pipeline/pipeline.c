@@ -106,6 +106,7 @@ static int open_journal(struct pipeline *p, const struct config *c, const char *
 		.max_bytes = (uint64_t)c->journal_max_bytes,
 		.segment_bytes = (uint64_t)c->journal_segment_bytes,
 		.sync_interval_ms = (unsigned)c->journal_sync_interval_ms,
+		.follower_max_bytes = (uint64_t)c->journal_follower_max_bytes,
 	};
 	int rc = path ? journal_open(&p->journal, &o, err, err_len)
 		      : fail(err, err_len, dir, "out of memory");

@@ -179,7 +179,7 @@ int session_read_position(struct writer *w, struct dberror *e)
 	p = (struct journal_position){(uint64_t)binary_int8(r, 0), (uint64_t)binary_int8(r, 1)};
 	w->rows.server_ahead_us = pg_timestamp_to_unix(binary_int8(r, 2)) - clock_realtime_us();
 	PQclear(r);
-	if (!w->position_known && !journal_reached(w->journal, p))
+	if (!w->position_known && !journal_reached(w->reader, p))
 		rc = put_position_back(w, &p, e);
 	if (rc == 0)
 		rc = accept_position(w, p, e);

@@ -29,6 +29,8 @@
 
 int writer_init(struct writer *w)
 {
+	int rc;
+
 	w->limit = w->o.batch_rows;
 	w->rows.batch = &w->batch;
 	w->rows.catalogue = &w->catalogue;
@@ -41,12 +43,14 @@ int writer_init(struct writer *w)
 		   ARENA_CHUNK * 16 + w->o.limits.max_bytes * ARENA_RATIO);
 	row_forget_guesses(&w->rows);
 	w->status_at_us = clock_monotonic_us();
-	return batch_init(&w->batch, 0);
+	rc = journal_reader_open(&w->reader, w->journal);
+	return rc == 0 ? batch_init(&w->batch, 0) : rc;
 }
 
 void writer_free(struct writer *w)
 {
 	session_close(w);
+	journal_reader_close(w->reader);
 	for (size_t i = 0; i < FLIGHTS_MAX; i++)
 		flight_free(&w->flights[i]);
 	failure_forget(w);
@@ -70,9 +74,9 @@ void writer_rewind(struct writer *w)
 	w->read_to = w->committed;
 	if (!w->position_known)
 		return;
-	journal_seek(w->journal, w->committed);
+	journal_seek(w->reader, w->committed);
 	/* How long the oldest message waits is to be seen even while nothing can be stored. */
-	w->held.there = journal_read(w->journal, &w->held.r, &w->held.next) == 1;
+	w->held.there = journal_read(w->reader, &w->held.r, &w->held.next) == 1;
 }
 
 void writer_arrived(struct writer *w, struct journal_position to)
@@ -195,7 +199,7 @@ static int take_held(struct writer *w)
 static int hold_next(struct writer *w)
 {
 	if (!w->held.there) {
-		int rc = journal_read(w->journal, &w->held.r, &w->held.next);
+		int rc = journal_read(w->reader, &w->held.r, &w->held.next);
 
 		w->held.there = rc == 1;
 		w->open.unreadable = rc < 0;
@@ -461,10 +465,10 @@ static int wait_for_something(struct writer *w)
 	if (has_work(w, now))
 		return 0;
 	if (idle(w)) {
-		journal_arm(w->journal);
+		journal_arm(w->reader);
 		if (hold_next(w))
 			return 0;
-		fds[2].fd = journal_wakeup_fd(w->journal);
+		fds[2].fd = journal_wakeup_fd(w->reader);
 	}
 	if (PQflush(w->sender.conn) > 0)
 		fds[1].events |= POLLOUT;

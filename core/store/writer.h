@@ -51,6 +51,7 @@ struct sent_position {
 struct writer {
 	struct store_options o; /* strings are the writer's own */
 	struct journal *journal;
+	struct journal_reader *reader;
 	int stop_fd;
 	void (*publish)(struct writer *w); /* hand the counters to other threads */
 	void *owner;
@@ -97,7 +98,7 @@ struct writer {
 	struct store_stats stats; /* but connected and lag_us */
 };
 
-/* 0 or -ENOMEM. */
+/* 0, -ENOMEM or another -errno. */
 int writer_init(struct writer *w);
 void writer_free(struct writer *w);
 

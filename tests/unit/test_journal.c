@@ -19,7 +19,7 @@ static void test_records_are_read_in_order_and_whole(void **state)
 	expect_numbers(j, 0, 500);
 	append(j, 500);
 	expect_numbers(j, 500, 501);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -31,7 +31,7 @@ static void test_an_empty_journal_reads_nothing(void **state)
 	(void)state;
 	assert_int_equal(read_number(j, NULL), -1);
 	assert_int_equal(stats_of(j).backlog_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -53,19 +53,19 @@ static void test_empty_fields_and_the_longest_ones_survive(void **state)
 	assert_int_equal(journal_append(j, &r, NULL), 0);
 	assert_int_equal(journal_append(j, &empty, NULL), 0);
 
-	assert_int_equal(journal_read(j, &got, &next), 1);
+	assert_int_equal(journal_read(reader_of(j), &got, &next), 1);
 	assert_int_equal(got.kind, JOURNAL_PRESENCE);
 	assert_int_equal(got.received_at_us, INT64_MIN);
 	assert_int_equal(got.device_len + got.topic_len + got.payload_len, 0);
-	assert_int_equal(journal_read(j, &got, &next), 1);
+	assert_int_equal(journal_read(reader_of(j), &got, &next), 1);
 	assert_int_equal(got.payload_len, JOURNAL_PAYLOAD_MAX);
 	assert_memory_equal(got.device, r.device, 255);
 	assert_memory_equal(got.topic, r.topic, 65535);
 	assert_memory_equal(got.payload, r.payload, JOURNAL_PAYLOAD_MAX);
-	assert_int_equal(journal_read(j, &got, &next), 1);
-	assert_int_equal(journal_read(j, &got, &next), 0);
+	assert_int_equal(journal_read(reader_of(j), &got, &next), 1);
+	assert_int_equal(journal_read(reader_of(j), &got, &next), 0);
 	free((void *)r.payload);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -86,7 +86,7 @@ static void test_too_long_fields_are_refused(void **state)
 	assert_int_equal(journal_append(j, &half, NULL), -EMSGSIZE);
 	assert_int_equal(stats_of(j).refused, 4);
 	assert_int_equal(read_number(j, NULL), -1);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -105,7 +105,7 @@ static void test_the_next_position_is_where_append_said_it_ends(void **state)
 		assert_int_equal(read_number(j, &next), n);
 		assert_int_equal(journal_position_compare(next, ends[n]), 0);
 	}
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -133,7 +133,7 @@ static void test_rollover_keeps_every_segment_within_its_size(void **state)
 		assert_true(st.st_size <= 4096);
 		assert_int_equal(st.st_mode & 0777, 0600);
 	}
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -150,7 +150,7 @@ static void test_a_record_larger_than_a_segment_gets_its_own(void **state)
 	assert_true(before.segment < large.segment && large.segment < after.segment);
 	assert_int_equal(large.offset, SEGMENT_HEADER + (32 + 5 + 13 + 9000 + 7) / 8 * 8);
 	expect_numbers(j, 0, 3);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -167,7 +167,7 @@ static void test_each_open_begins_a_segment_with_a_higher_number(void **state)
 		assert_true(end.segment > last);
 		last = end.segment;
 		journal_release(j, end);
-		journal_close(j);
+		close_journal(j);
 	}
 	dir_remove(&d);
 }
@@ -183,7 +183,7 @@ static void test_opens_that_append_nothing_do_not_fill_the_directory(void **stat
 
 		assert_true(journal_end(j).segment > last);
 		last = journal_end(j).segment;
-		journal_close(j);
+		close_journal(j);
 	}
 	assert_int_equal(dir_segments(&d, numbers, 64), 1);
 	dir_remove(&d);
@@ -198,12 +198,12 @@ static void test_records_of_earlier_runs_are_read_first(void **state)
 	for (uint64_t n = 0; n < 30; n++) {
 		append(j, n);
 		if (n % 10 == 9) {
-			journal_close(j);
+			close_journal(j);
 			j = open_journal(&d);
 		}
 	}
 	expect_numbers(j, 0, 30);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -259,7 +259,7 @@ static void test_the_bound_refuses_and_space_given_back_is_used_again(void **sta
 	assert_true(m - n > 150);
 	assert_true(bytes_on_disk(&d) <= 32768);
 	expect_numbers(j, n, m);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -279,7 +279,7 @@ static void test_the_reserve_is_one_segment_above_the_bound(void **state)
 	assert_in_range(reserved, 4096 / 40 - 10, 4096 / 40 + 10);
 	assert_true(bytes_on_disk(&d) <= 32768 + 4096);
 	assert_int_equal(append_sized(j, 0, 100, NULL), -ENOBUFS);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -297,7 +297,7 @@ static void test_the_largest_record_fits_once_everything_is_released(void **stat
 		expect_numbers(j, n, n + 1);
 		journal_release(j, end);
 	}
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -313,7 +313,7 @@ static void test_full_is_logged_once(void **state)
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(append_sized(j, n, 100, NULL), -ENOBUFS);
 	assert_int_equal(log_lines, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -341,7 +341,7 @@ static void test_release_deletes_whole_segments_but_never_the_newest(void **stat
 	assert_true(after == 1 || after == 2); /* 2: the next one is made ahead already */
 	assert_true(numbers[0] == ends[299].segment);
 	assert_int_equal(stats_of(j).backlog_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -359,7 +359,7 @@ static void test_backlog_is_what_lies_behind_the_released_position(void **state)
 	assert_int_equal(stats_of(j).backlog_bytes, second.offset - first.offset);
 	journal_release(j, second);
 	assert_int_equal(stats_of(j).backlog_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -373,11 +373,11 @@ static void test_seek_to_every_position_goes_on_behind_it(void **state)
 	for (uint64_t n = 0; n < 100; n++)
 		ends[n] = append(j, n);
 	for (uint64_t n = 0; n < 100; n++) {
-		journal_seek(j, ends[n]);
+		journal_seek(reader_of(j), ends[n]);
 		expect_numbers(j, n + 1, 100);
 	}
 	assert_int_equal(stats_of(j).skipped_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -391,11 +391,11 @@ static void test_seek_into_a_record_goes_to_the_next_one(void **state)
 	for (uint64_t n = 0; n < 3; n++)
 		ends[n] = append(j, n);
 	for (uint64_t at = ends[0].offset + 1; at <= ends[1].offset; at++) {
-		journal_seek(j, (struct journal_position){ends[0].segment, at});
+		journal_seek(reader_of(j), (struct journal_position){ends[0].segment, at});
 		expect_numbers(j, 2, 3);
 	}
 	assert_int_equal(stats_of(j).skipped_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -410,11 +410,11 @@ static void test_seek_before_the_oldest_goes_to_the_oldest(void **state)
 	for (uint64_t i = 0; i < 100; i++)
 		ends[i] = append(j, i);
 	journal_release(j, ends[60]);
-	journal_seek(j, start);
+	journal_seek(reader_of(j), start);
 	n = read_number(j, NULL);
 	assert_in_range(n, 1, 61);
 	expect_numbers(j, (uint64_t)n + 1, 100);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -426,15 +426,15 @@ static void test_seek_behind_a_lost_tail_goes_to_the_next_segment(void **state)
 	char path[512];
 
 	(void)state;
-	journal_close(j);
+	close_journal(j);
 	/* The power fails: what was committed in PostgreSQL is gone from the file. */
 	segment_path(&d, first.segment, path);
 	assert_int_equal(truncate(path, (off_t)first.offset), 0);
 	j = open_journal(&d);
 	append(j, 2);
-	journal_seek(j, committed);
+	journal_seek(reader_of(j), committed);
 	expect_numbers(j, 2, 3);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -445,14 +445,14 @@ static void test_seek_beyond_the_end_reads_all_there_is(void **state)
 
 	(void)state;
 	append(j, 0);
-	journal_close(j);
+	close_journal(j);
 	j = open_journal(&d);
 	append(j, 1);
-	journal_seek(j, (struct journal_position){1000, 64});
+	journal_seek(reader_of(j), (struct journal_position){1000, 64});
 	assert_non_null(strstr(last_log, "event=journal_position"));
 	append(j, 2);
 	expect_numbers(j, 0, 3);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -465,21 +465,21 @@ static void test_position_that_nobody_has_read_was_not_reached(void **state)
 
 	(void)state;
 	old = append(j, 0);
-	journal_close(j);
+	close_journal(j);
 	j = open_journal(&d);
 	first = append(j, 1);
 	second = append(j, 2);
-	assert_true(journal_reached(j, (struct journal_position){0, 0}));
-	assert_true(journal_reached(j, old));
-	assert_true(journal_reached(j, (struct journal_position){old.segment, 100000}));
-	assert_false(journal_reached(j, first));
+	assert_true(journal_reached(reader_of(j), (struct journal_position){0, 0}));
+	assert_true(journal_reached(reader_of(j), old));
+	assert_true(journal_reached(reader_of(j), (struct journal_position){old.segment, 100000}));
+	assert_false(journal_reached(reader_of(j), first));
 	assert_int_equal(read_number(j, NULL), 0);
 	assert_int_equal(read_number(j, NULL), 1);
-	assert_true(journal_reached(j, first));
-	assert_false(journal_reached(j, second));
-	journal_seek(j, (struct journal_position){0, 0});
-	assert_true(journal_reached(j, first));
-	journal_close(j);
+	assert_true(journal_reached(reader_of(j), first));
+	assert_false(journal_reached(reader_of(j), second));
+	journal_seek(reader_of(j), (struct journal_position){0, 0});
+	assert_true(journal_reached(reader_of(j), first));
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -489,15 +489,15 @@ static void test_seek_to_the_end_is_no_error(void **state)
 	struct journal *j = open_journal(&d);
 
 	(void)state;
-	journal_seek(j, journal_end(j));
+	journal_seek(reader_of(j), journal_end(j));
 	append(j, 0);
 	expect_numbers(j, 0, 1);
 	log_lines = 0;
-	journal_seek(j, journal_end(j));
+	journal_seek(reader_of(j), journal_end(j));
 	append(j, 1);
 	expect_numbers(j, 1, 2);
 	assert_int_equal(log_lines, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -514,18 +514,18 @@ static void test_only_an_armed_reader_is_woken_and_once(void **state)
 {
 	struct dir d = dir_new();
 	struct journal *j = open_journal(&d);
-	int fd = journal_wakeup_fd(j);
+	int fd = journal_wakeup_fd(reader_of(j));
 
 	(void)state;
 	append(j, 0);
 	assert_false(is_readable(fd));
-	journal_arm(j);
+	journal_arm(reader_of(j));
 	assert_false(is_readable(fd));
 	append(j, 1);
 	assert_true(is_readable(fd));
-	journal_arm(j);
+	journal_arm(reader_of(j));
 	assert_false(is_readable(fd));
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -552,7 +552,7 @@ static void test_the_thread_syncs_without_being_asked(void **state)
 		append(j, n);
 	wait_until_durable(j, journal_end(j));
 	wait_until_durable(j, append(j, 200));
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -570,7 +570,7 @@ static void test_sync_makes_everything_before_durable(void **state)
 	assert_int_equal(journal_sync(j, start), 0);
 	end.offset += 8;
 	assert_int_equal(journal_sync(j, end), -EINVAL);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -581,11 +581,11 @@ static void test_records_of_an_earlier_run_become_durable_too(void **state)
 	struct journal_position end = append(j, 0);
 
 	(void)state;
-	journal_close(j);
+	close_journal(j);
 	j = open_journal(&d);
 	assert_int_equal(journal_sync(j, end), 0);
 	wait_until_durable(j, journal_end(j));
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -600,12 +600,12 @@ static void test_what_an_earlier_run_left_can_be_synced_at_once(void **state)
 	char err[512];
 
 	(void)state;
-	journal_close(j);
+	close_journal(j);
 	assert_int_equal(journal_open(&j, &slow, err, sizeof(err)), 0);
 	assert_true(journal_position_compare(journal_durable(j), end) < 0);
 	assert_int_equal(journal_sync_former(j), 0);
 	assert_true(journal_position_compare(journal_durable(j), end) >= 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -621,9 +621,9 @@ static void test_a_second_open_is_told_who_has_it(void **state)
 	snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
 	assert_int_equal(try_open(&second, &d, MIB, 4096, err), -EBUSY);
 	assert_non_null(strstr(err, pid));
-	journal_close(j);
+	close_journal(j);
 	assert_int_equal(try_open(&second, &d, MIB, 4096, err), 0);
-	journal_close(second);
+	close_journal(second);
 	dir_remove(&d);
 }
 
@@ -657,9 +657,9 @@ static void test_a_segment_of_another_journal_is_refused(void **state)
 	uint64_t number = append(j, 0).segment;
 
 	(void)state;
-	journal_close(j);
+	close_journal(j);
 	j = open_journal(&b);
-	journal_close(j);
+	close_journal(j);
 	segment_path(&a, number, from);
 	segment_path(&b, number + 100, to);
 	assert_int_equal(rename(from, to), 0);
@@ -681,10 +681,10 @@ static void test_the_id_is_drawn_once_and_a_damaged_one_is_refused(void **state)
 	(void)state;
 	memcpy(id, journal_id(j), 16);
 	append(j, 0);
-	journal_close(j);
+	close_journal(j);
 	j = open_journal(&d);
 	assert_memory_equal(journal_id(j), id, 16);
-	journal_close(j);
+	close_journal(j);
 
 	dir_file(&d, "id", path);
 	len = file_load(path, text, sizeof(text));
@@ -699,7 +699,7 @@ static void test_the_id_is_drawn_once_and_a_damaged_one_is_refused(void **state)
 	file_store(path, text, len);
 	assert_int_equal(try_open(&j, &d, MIB, 4096, err), 0);
 	expect_numbers(j, 0, 1);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -715,7 +715,7 @@ static void test_the_directory_is_made_for_its_owner_only(void **state)
 	assert_int_equal(try_open(&j, &d, MIB, 4096, err), 0);
 	assert_int_equal(stat(d.path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 	snprintf(d.path, sizeof(d.path), "/nonexistent/journal");
 	assert_int_equal(try_open(&j, &d, MIB, 4096, err), -ENOENT);

@@ -134,8 +134,11 @@ static inline void file_store(const char *path, const void *buf, size_t len)
 static inline int try_open(struct journal **j, const struct dir *d, uint64_t max, uint64_t segment,
 			   char err[512])
 {
-	struct journal_options o = {
-		.dir = d->path, .max_bytes = max, .segment_bytes = segment, .sync_interval_ms = 20};
+	struct journal_options o = {.dir = d->path,
+				    .max_bytes = max,
+				    .segment_bytes = segment,
+				    .sync_interval_ms = 20,
+				    .follower_max_bytes = max};
 
 	err[0] = '\0';
 	return journal_open(j, &o, err, 512);
@@ -154,6 +157,37 @@ static inline struct journal *open_sized(const struct dir *d, uint64_t max, uint
 static inline struct journal *open_journal(const struct dir *d)
 {
 	return open_sized(d, 64 * MIB, MIB);
+}
+
+/* Most tests need one reader only: it is opened when they first ask, and closed with the journal.
+ */
+static struct {
+	struct journal *journal;
+	struct journal_reader *reader;
+} readers[4];
+
+static inline struct journal_reader *reader_of(struct journal *j)
+{
+	size_t i = 0;
+
+	while (readers[i].journal && readers[i].journal != j)
+		assert_true(++i < 4);
+	if (!readers[i].journal) {
+		assert_int_equal(journal_reader_open(&readers[i].reader, j), 0);
+		readers[i].journal = j;
+	}
+	return readers[i].reader;
+}
+
+static inline void close_journal(struct journal *j)
+{
+	for (size_t i = 0; i < 4; i++) {
+		if (!j || readers[i].journal != j)
+			continue;
+		journal_reader_close(readers[i].reader);
+		readers[i].journal = NULL;
+	}
+	journal_close(j);
 }
 
 /* --- Records: number n has a payload of `len` bytes that follow from n --- */
@@ -192,12 +226,12 @@ static inline struct journal_position append(struct journal *j, uint64_t n)
 }
 
 /* The number of the next record, whose fields are all checked; -1: none. */
-static inline int64_t read_number(struct journal *j, struct journal_position *next)
+static inline int64_t read_one(struct journal_reader *reader, struct journal_position *next)
 {
 	struct journal_position ignored;
 	struct journal_record r;
 	uint64_t n = 0;
-	int rc = journal_read(j, &r, next ? next : &ignored);
+	int rc = journal_read(reader, &r, next ? next : &ignored);
 
 	assert_true(rc >= 0);
 	if (rc == 0)
@@ -215,6 +249,11 @@ static inline int64_t read_number(struct journal *j, struct journal_position *ne
 	assert_int_equal(r.topic_len, 13);
 	assert_memory_equal(r.topic, "m/d/dev-1/d2c", 13);
 	return (int64_t)n;
+}
+
+static inline int64_t read_number(struct journal *j, struct journal_position *next)
+{
+	return read_one(reader_of(j), next);
 }
 
 /* The reader is at record `from`, and reads up to but not including `to`, and then nothing. */

@@ -43,7 +43,7 @@ static void image_new(struct image *im, uint64_t records)
 	for (uint64_t n = 0; n < records; n++)
 		im->ends[n] = append(j, n);
 	im->segment = im->ends[0].segment;
-	journal_close(j);
+	close_journal(j);
 	segment_path(&im->dir, im->segment, path);
 	im->len = file_load(path, im->bytes, sizeof(im->bytes));
 	assert_int_equal(im->len, im->ends[records - 1].offset);
@@ -70,7 +70,7 @@ static struct journal *open_with_successor(struct image *im, const void *bytes, 
 	struct journal *j = open_with(im, im->bytes, im->len);
 
 	append(j, n);
-	journal_close(j);
+	close_journal(j);
 	segment_path(&im->dir, im->segment, path);
 	file_store(path, bytes, len);
 	log_lines = 0;
@@ -102,7 +102,7 @@ static void test_torn_tail_is_cut_at_open(void **state)
 		append(j, 2);
 		expect_numbers(j, 0, 3);
 		assert_int_equal(stats_of(j).skipped_bytes, 0);
-		journal_close(j);
+		close_journal(j);
 		segment_path(&im.dir, im.segment, path);
 		assert_int_equal(stat(path, &st), 0);
 		assert_int_equal(st.st_size, im.ends[1].offset);
@@ -121,14 +121,14 @@ static void test_torn_first_record_leaves_the_one_before_the_newest(void **state
 	image_new(&im, 3);
 	j = open_with(&im, im.bytes, im.len);
 	newest = append(j, 3).segment;
-	journal_close(j);
+	close_journal(j);
 	segment_path(&im.dir, newest, path);
 	assert_int_equal(truncate(path, SEGMENT_HEADER + 20), 0);
 	j = open_journal(&im.dir);
 	assert_true(journal_end(j).segment > newest);
 	expect_numbers(j, 0, 3);
 	assert_int_equal(stats_of(j).skipped_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&im.dir);
 }
 
@@ -152,7 +152,7 @@ static void test_bytes_behind_the_last_record_are_cut(void **state)
 		append(j, 3);
 		expect_numbers(j, 0, 4);
 		assert_int_equal(stats_of(j).skipped_bytes, 0);
-		journal_close(j);
+		close_journal(j);
 	}
 	dir_remove(&im.dir);
 }
@@ -184,7 +184,7 @@ static void test_pages_that_power_loss_left_zero_are_skipped(void **state)
 	assert_int_equal(count, 300);
 	assert_in_range(stats_of(j).skipped_bytes, 8192, 8192 + 300);
 	assert_int_equal(log_lines, 1);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&im.dir);
 }
 
@@ -206,7 +206,7 @@ static void test_a_flipped_bit_costs_one_record_wherever_it_is(void **state)
 		assert_int_equal(stats_of(j).skipped_bytes, size_of_record(&im, 1));
 		assert_non_null(strstr(last_log, "event=journal_damaged"));
 		assert_int_equal(log_lines, 1);
-		journal_close(j);
+		close_journal(j);
 		im.bytes[at] ^= (unsigned char)(1 << (at * 5 % 8));
 	}
 	dir_remove(&im.dir);
@@ -227,7 +227,7 @@ static void test_damage_at_the_end_of_an_older_segment_is_skipped(void **state)
 		assert_int_equal(read_number(j, NULL), 1);
 		expect_numbers(j, 3, 4);
 		assert_int_equal(stats_of(j).skipped_bytes, size_of_record(&im, 2));
-		journal_close(j);
+		close_journal(j);
 		im.bytes[at] ^= 0x10;
 	}
 	dir_remove(&im.dir);
@@ -244,7 +244,7 @@ static void test_damage_is_counted_once_for_each_place(void **state)
 	im.bytes[im.ends[3].offset + 40] ^= 1;
 	j = open_with(&im, im.bytes, im.len);
 	for (int round = 0; round < 3; round++) {
-		journal_seek(j, (struct journal_position){0, 0});
+		journal_seek(reader_of(j), (struct journal_position){0, 0});
 		assert_int_equal(read_number(j, NULL), 0);
 		assert_int_equal(read_number(j, NULL), 1);
 		assert_int_equal(read_number(j, NULL), 3);
@@ -253,7 +253,7 @@ static void test_damage_is_counted_once_for_each_place(void **state)
 	assert_int_equal(stats_of(j).skipped_bytes,
 			 size_of_record(&im, 2) + size_of_record(&im, 4));
 	assert_int_equal(log_lines, 2);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&im.dir);
 }
 
@@ -269,7 +269,7 @@ static void test_a_damaged_segment_header_loses_no_record(void **state)
 		im.bytes[at] ^= 4;
 		j = open_with(&im, im.bytes, im.len);
 		expect_numbers(j, 0, 3);
-		journal_close(j);
+		close_journal(j);
 		im.bytes[at] ^= 4;
 	}
 	dir_remove(&im.dir);
@@ -290,7 +290,7 @@ static void test_a_segment_without_any_valid_record_ends(void **state)
 
 	expect_numbers(j, 7, 8);
 	assert_int_equal(stats_of(j).skipped_bytes, sizeof(bytes) - SEGMENT_HEADER);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&im.dir);
 }
 
@@ -312,7 +312,7 @@ static void test_a_record_copied_to_another_offset_is_not_one(void **state)
 		if (i != n)
 			assert_int_equal(read_number(j, NULL), i);
 	assert_int_equal(read_number(j, NULL), -1);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&im.dir);
 }
 
@@ -327,7 +327,7 @@ static void test_records_copied_to_another_segment_are_not_any(void **state)
 	im.segment++;
 	j = open_with(&im, im.bytes, im.len);
 	assert_int_equal(read_number(j, NULL), -1);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&im.dir);
 }
 
@@ -365,15 +365,15 @@ static void test_a_record_image_inside_a_payload_is_not_taken(void **state)
 	append_with_image(j, journal_id(j));
 	append(j, 1);
 	assert_int_equal(read_number(j, NULL), 0);
-	assert_int_equal(journal_read(j, &r, &next), 1);
+	assert_int_equal(journal_read(reader_of(j), &r, &next), 1);
 	assert_int_equal(r.kind, JOURNAL_TELEMETRY);
 	expect_numbers(j, 1, 2);
 	/* Nor by a position inside the record that holds it. */
 	for (uint64_t at = begin.offset + 1; at <= next.offset; at++) {
-		journal_seek(j, (struct journal_position){begin.segment, at});
+		journal_seek(reader_of(j), (struct journal_position){begin.segment, at});
 		expect_numbers(j, 1, 2);
 	}
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -400,7 +400,7 @@ static void test_a_record_image_inside_a_damaged_body_is_not_taken(void **state)
 	assert_int_equal(read_number(j, NULL), 0);
 	expect_numbers(j, 1, 2);
 	assert_int_equal(stats_of(j).skipped_bytes, end.offset - begin.offset);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -430,7 +430,7 @@ static void test_a_segment_deleted_under_the_reader_is_skipped(void **state)
 	assert_int_equal(last, 299);
 	assert_in_range(stats_of(j).skipped_bytes, 3000, 4096);
 	journal_release(j, ends[299]);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -452,7 +452,7 @@ static void test_a_segment_truncated_under_the_reader_is_skipped(void **state)
 	while (ends[next].segment == ends[0].segment)
 		next++;
 	expect_numbers(j, next, 100);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -508,7 +508,7 @@ static void test_any_damage_yields_a_part_of_what_was_appended_in_order(void **s
 			assert_true(n > last);
 			last = n;
 		}
-		journal_close(j);
+		close_journal(j);
 	}
 	dir_remove(&im.dir);
 }

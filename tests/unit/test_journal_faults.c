@@ -397,8 +397,11 @@ static void lose_power(const struct dir *d, bool zeros)
 
 static int open_faulty(struct journal **j, const struct dir *d, char err[512])
 {
-	struct journal_options o = {
-		.dir = d->path, .max_bytes = MIB, .segment_bytes = 4096, .sync_interval_ms = 10000};
+	struct journal_options o = {.dir = d->path,
+				    .max_bytes = MIB,
+				    .segment_bytes = 4096,
+				    .sync_interval_ms = 10000,
+				    .follower_max_bytes = MIB};
 
 	err[0] = '\0';
 	return journal_open(j, &o, err, 512);
@@ -420,7 +423,7 @@ static void prepare(struct dir *d)
 		shared->ends[n] = end = append(j, n);
 		shared->acked[n] = shared->synced[n] = true;
 	}
-	journal_close(j);
+	close_journal(j);
 	segment_path(d, end.segment, path);
 	fd = __real_openat(AT_FDCWD, path, O_WRONLY);
 	assert_true(fd >= 0);
@@ -453,14 +456,14 @@ static void append_one(struct journal *j, uint64_t n)
 }
 
 /* Read some, and release them; an error of the disk ends it. */
-static void read_some(struct journal *j, int count)
+static void read_some(struct journal *j, struct journal_reader *reader, int count)
 {
 	static int64_t last;
 	struct journal_position next = {0, 0};
 	struct journal_record r;
 
 	last = -1;
-	while (count-- > 0 && journal_read(j, &r, &next) == 1) {
+	while (count-- > 0 && journal_read(reader, &r, &next) == 1) {
 		int64_t n = ((const unsigned char *)r.payload)[0];
 
 		assert_true(n > last && shared->acked[n]);
@@ -470,9 +473,21 @@ static void read_some(struct journal *j, int count)
 	journal_release(j, next);
 }
 
+/* What a follower keeps may or may not be there, and hides nothing. */
+static void follow(struct journal_reader *follower, int count)
+{
+	struct journal_position next = {0, 0};
+	struct journal_record r;
+
+	while (count-- > 0 && journal_read(follower, &r, &next) == 1)
+		assert_true(shared->acked[((const unsigned char *)r.payload)[0]]);
+	journal_keep(follower, next);
+}
+
 /* Everything a process does in its life. 0, or what open returned. */
 static int live(const struct dir *d)
 {
+	struct journal_reader *reader = NULL, *follower = NULL;
 	struct journal *j;
 	struct journal_stats stats;
 	char err[512];
@@ -482,15 +497,23 @@ static int live(const struct dir *d)
 		assert_true(rc < 0 && strlen(err) > 0);
 		return rc;
 	}
+	if (journal_reader_open(&reader, j) != 0 || journal_reader_open(&follower, j) != 0)
+		goto out;
+	follow(follower, 1);
 	for (uint64_t n = BEFORE; n < AFTERWARD; n++) {
 		append_one(j, n);
 		if (n == 50)
-			read_some(j, 40);
-		journal_arm(j);
+			read_some(j, reader, 40);
+		if (n == 60)
+			follow(follower, 30);
+		journal_arm(reader);
 	}
+out:
+	journal_reader_close(reader);
+	journal_reader_close(follower);
 	journal_stats(j, &stats);
 	assert_true(stats.skipped_bytes <= 4); /* the torn tail, if it could not be cut */
-	journal_close(j);
+	close_journal(j);
 	return 0;
 }
 
@@ -517,7 +540,7 @@ static void verify(const struct dir *d, const bool need[NUMBERS])
 		if (need[i] && !seen[i] &&
 		    journal_position_compare(shared->ends[i], shared->released) > 0)
 			fail_msg("record %d is missing after fault %u", (int)i, plan.at);
-	journal_close(j);
+	close_journal(j);
 }
 
 static struct dir scratch;
@@ -619,13 +642,13 @@ static void test_making_the_directory_fails_at_each_call(void **state)
 		if (rc == 0) {
 			append(j, 0);
 			expect_numbers(j, 0, 1);
-			journal_close(j);
+			close_journal(j);
 		} else {
 			assert_true(strlen(err) > 0);
 		}
 		assert_int_equal(open_faulty(&j, &d, err), 0);
 		expect_numbers(j, 0, rc == 0 ? 1 : 0);
-		journal_close(j);
+		close_journal(j);
 		dir_remove(&d);
 		assert_true(fired || at > 20);
 	}
@@ -643,7 +666,7 @@ static void test_the_id_gets_its_name_when_all_it_needs_is_on_the_disk(void **st
 	assert_int_equal(open_faulty(&j, &d, err), 0);
 	/* The file, the directory's own name, the rename, the directory; then the first segment. */
 	assert_memory_equal(order, "fdrdfd", 6);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -714,11 +737,11 @@ static void prepare_empty(struct dir *d)
 	*d = dir_new();
 	assert_int_equal(open_faulty(&j, d, err), 0);
 	end = append(j, 0);
-	journal_close(j);
+	close_journal(j);
 	assert_int_equal(open_faulty(&j, d, err), 0);
 	journal_release(j, end);
 	shared->highest = journal_end(j);
-	journal_close(j);
+	close_journal(j);
 	shared->file_count = 0;
 }
 
@@ -747,7 +770,7 @@ static void test_no_number_comes_again_whatever_call_an_open_dies_at(void **stat
 		lose_power(&scratch, false);
 		assert_int_equal(open_faulty(&j, &scratch, err), 0);
 		assert_true(journal_end(j).segment > shared->highest.segment);
-		journal_close(j);
+		close_journal(j);
 		dir_remove(&scratch);
 		assert_true(killed || at > 15);
 	}
@@ -789,7 +812,7 @@ static void test_a_failed_sync_is_not_retried_and_nothing_is_claimed(void **stat
 	assert_int_equal(journal_position_compare(journal_durable(j), b), 0);
 	assert_int_equal(journal_sync(j, a), 0);
 	expect_numbers(j, 1, 2);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -809,7 +832,7 @@ static void test_what_was_synced_before_the_failure_stays_proven(void **state)
 	assert_int_equal(journal_sync(j, b), -EIO);
 	assert_int_equal(journal_sync(j, a), 0);
 	assert_int_equal(journal_position_compare(journal_durable(j), a), 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -828,7 +851,7 @@ static void test_an_earlier_segment_is_synced_first(void **state)
 	assert_int_equal(journal_durable(j).segment, first.segment);
 	assert_int_equal(journal_sync(j, end), 0);
 	assert_int_equal(journal_position_compare(journal_durable(j), end), 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -877,7 +900,7 @@ static void test_waiting_callers_share_one_sync_and_its_failure(void **state)
 	arm(1U << CALL_FDATASYNC, FAIL_ONCE, EIO, 1);
 	assert_int_equal(sync_with_eight(), 8);
 	assert_int_equal(calls[CALL_FDATASYNC], before + 2);
-	journal_close(waiters.j);
+	close_journal(waiters.j);
 	dir_remove(&scratch);
 }
 
@@ -900,12 +923,12 @@ static void test_a_failed_append_leaves_no_record_even_if_it_cannot_be_cut(void 
 		/* Shorter than what lies there, and at the same place. */
 		assert_int_equal(append_sized(j, 2, 100, NULL), 0);
 		assert_int_equal(read_number(j, NULL), 2);
-		journal_close(j);
+		close_journal(j);
 		assert_int_equal(open_faulty(&j, &scratch, err), 0);
 		assert_int_equal(read_number(j, NULL), 0);
 		expect_numbers(j, 2, 3);
 		assert_int_equal(stats_of(j).skipped_bytes, 0);
-		journal_close(j);
+		close_journal(j);
 		dir_remove(&scratch);
 	}
 }
@@ -929,7 +952,7 @@ static void test_a_full_disk_is_logged_once_and_the_journal_recovers(void **stat
 	append(j, 0);
 	assert_int_equal(log_lines, 2);
 	expect_numbers(j, 0, 1);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -943,7 +966,7 @@ static void test_a_full_disk_at_open_still_lets_the_store_empty_it(void **state)
 	scratch = dir_new();
 	assert_int_equal(open_faulty(&j, &scratch, err), 0);
 	last = append(j, 0);
-	journal_close(j);
+	close_journal(j);
 	arm(1U << CALL_PWRITE, FAIL_FROM_THEN_ON, ENOSPC, 1);
 	assert_int_equal(open_faulty(&j, &scratch, err), 0);
 	assert_int_equal(append_sized(j, 1, 100, NULL), -ENOSPC);
@@ -955,7 +978,7 @@ static void test_a_full_disk_at_open_still_lets_the_store_empty_it(void **state)
 	assert_true(end.segment > last.segment);
 	assert_true(journal_position_compare(journal_end(j), end) == 0);
 	expect_numbers(j, 1, 2);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -976,12 +999,12 @@ static void test_a_read_error_is_logged_once_and_reading_goes_on_where_it_was(vo
 	arm(1U << CALL_PREAD, FAIL_FROM_THEN_ON, EIO, 1);
 	log_lines = 0;
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(journal_read(j, &r, &next), -EIO);
+		assert_int_equal(journal_read(reader_of(j), &r, &next), -EIO);
 	assert_int_equal(log_lines, 1);
 	plan.armed = false;
 	expect_numbers(j, 0, 3);
 	assert_int_equal(stats_of(j).skipped_bytes, 0);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -1005,7 +1028,7 @@ static void test_a_segment_that_cannot_be_deleted_is_tried_again(void **state)
 	journal_release(j, end);
 	dir_segments(&scratch, numbers, 64);
 	assert_int_equal(numbers[0], end.segment);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 
@@ -1025,17 +1048,18 @@ static void test_an_append_is_one_write_and_nothing_else(void **state)
 	scratch = dir_new();
 	assert_int_equal(journal_open(&j, &o, err, sizeof(err)), 0);
 	append(j, 0);
+	reader_of(j);
 	for (int i = 0; i < CALL_KINDS; i++)
 		before[i] = calls[i];
 	for (uint64_t n = 1; n <= 1000; n++)
 		append(j, n);
 	for (int i = 0; i < CALL_KINDS; i++)
 		assert_int_equal(calls[i] - before[i], i == CALL_PWRITE ? 1000 : 0);
-	journal_arm(j);
+	journal_arm(reader_of(j));
 	append(j, 1001);
 	append(j, 1002);
 	assert_int_equal(calls[CALL_OTHER] - before[CALL_OTHER], 1); /* one eventfd_write */
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&scratch);
 }
 

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 struct shared {
 	struct journal *j;
 	_Atomic bool done;
+	_Atomic uint64_t turns;
 	_Atomic unsigned errors; /* cmocka's assertions are for the main thread only */
 };
 
@@ -57,19 +59,19 @@ static void *sync_records(void *arg)
 	return NULL;
 }
 
-/* Sleeps for ever when a wake-up is lost. */
-static int64_t wait_for_number(struct journal *j, struct journal_position *next)
+/* Sleeps until the time is up when a wake-up is lost: -1. */
+static int64_t wait_for_number(struct journal_reader *r, struct journal_position *next)
 {
-	struct pollfd p = {.fd = journal_wakeup_fd(j), .events = POLLIN};
-	int64_t n = read_number(j, next);
+	struct pollfd p = {.fd = journal_wakeup_fd(r), .events = POLLIN};
+	int64_t n = read_one(r, next);
 
 	while (n < 0) {
-		journal_arm(j);
-		n = read_number(j, next);
+		journal_arm(r);
+		n = read_one(r, next);
+		if (n < 0 && poll(&p, 1, 60000) != 1)
+			return -1;
 		if (n < 0)
-			assert_int_equal(poll(&p, 1, 60000), 1);
-		if (n < 0)
-			n = read_number(j, next);
+			n = read_one(r, next);
 	}
 	return n;
 }
@@ -86,7 +88,7 @@ static void test_one_writes_one_reads_and_some_sync_at_the_same_time(void **stat
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&syncer[i], NULL, sync_records, &s), 0);
 	for (uint64_t n = 0; n < RECORDS; n++) {
-		assert_int_equal(wait_for_number(s.j, &next), n);
+		assert_int_equal(wait_for_number(reader_of(s.j), &next), n);
 		if (n % 1000 == 0)
 			journal_release(s.j, next);
 	}
@@ -98,7 +100,113 @@ static void test_one_writes_one_reads_and_some_sync_at_the_same_time(void **stat
 	assert_int_equal(read_number(s.j, NULL), -1);
 	assert_int_equal(stats_of(s.j).appended, RECORDS);
 	assert_int_equal(stats_of(s.j).skipped_bytes, 0);
-	journal_close(s.j);
+	close_journal(s.j);
+	dir_remove(&d);
+}
+
+/* --- Several readers --- */
+
+struct following {
+	struct shared *s;
+	struct journal_reader *r;
+	uint64_t every; /* records between two positions */
+	uint64_t read;
+};
+
+/* Every number, or if segments were deleted first, some of them in order. */
+static void *follow(void *arg)
+{
+	struct following *f = arg;
+	struct journal_position next;
+	int64_t n, last = -1;
+
+	while (last + 1 < RECORDS) {
+		n = wait_for_number(f->r, &next);
+		if (n <= last || (n > last + 1 && journal_missed(f->r) == 0)) {
+			f->s->errors++;
+			return NULL;
+		}
+		last = n;
+		f->read++;
+		if (f->read % f->every == 0)
+			journal_keep(f->r, next);
+	}
+	return NULL;
+}
+
+/* The store and two followers, of which one keeps much and one asks for nothing for long. All sleep
+ * and are woken all the time; the bound is so near that appends delete too. */
+static void test_readers_that_follow_at_the_same_time_lose_nothing_but_what_was_deleted(
+	void **state)
+{
+	struct dir d = dir_new();
+	struct shared s = {.j = open_sized(&d, 8 * MIB, MIB)};
+	struct following followers[2] = {{.s = &s, .every = 1000}, {.s = &s, .every = 50000}};
+	pthread_t writer, threads[2];
+	struct journal_position next;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(journal_reader_open(&followers[i].r, s.j), 0);
+		journal_keep(followers[i].r, (struct journal_position){0, 0});
+		assert_int_equal(pthread_create(&threads[i], NULL, follow, &followers[i]), 0);
+	}
+	assert_int_equal(pthread_create(&writer, NULL, write_records, &s), 0);
+	for (uint64_t n = 0; n < RECORDS; n++) {
+		assert_int_equal(wait_for_number(reader_of(s.j), &next), n);
+		if (n % 1000 == 0)
+			journal_release(s.j, next);
+	}
+	pthread_join(writer, NULL);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		assert_true(followers[i].read == RECORDS || journal_missed(followers[i].r) > 0);
+		journal_reader_close(followers[i].r);
+	}
+	assert_int_equal(s.errors, 0);
+	assert_int_equal(stats_of(s.j).skipped_bytes, 0);
+	close_journal(s.j);
+	dir_remove(&d);
+}
+
+/* One record at a time, and the next one only when all have it: each has slept. */
+static void *take_turns(void *arg)
+{
+	struct following *f = arg;
+
+	for (uint64_t n = 0; n < 5000; n++) {
+		if (wait_for_number(f->r, NULL) != (int64_t)n) {
+			f->s->errors++;
+			return NULL;
+		}
+		f->s->turns++;
+	}
+	return NULL;
+}
+
+static void test_no_wake_up_of_several_sleepers_is_lost(void **state)
+{
+	struct dir d = dir_new();
+	struct shared s = {.j = open_journal(&d)};
+	struct following sleepers[3] = {{.s = &s}, {.s = &s}, {.s = &s}};
+	pthread_t threads[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(journal_reader_open(&sleepers[i].r, s.j), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, take_turns, &sleepers[i]), 0);
+	}
+	for (uint64_t n = 0; n < 5000; n++) {
+		append(s.j, n);
+		while (s.turns < 3 * (n + 1) && s.errors == 0)
+			sched_yield();
+	}
+	for (int i = 0; i < 3; i++) {
+		pthread_join(threads[i], NULL);
+		journal_reader_close(sleepers[i].r);
+	}
+	assert_int_equal(s.errors, 0);
+	close_journal(s.j);
 	dir_remove(&d);
 }
 
@@ -145,7 +253,7 @@ static void test_an_idle_journal_wakes_nobody(void **state)
 	assert_true(before > 0);
 	usleep(400000); /* twenty times the interval */
 	assert_in_range(thread_sleeps() - before, 0, 2);
-	journal_close(j);
+	close_journal(j);
 	dir_remove(&d);
 }
 
@@ -215,7 +323,7 @@ static void test_what_a_killed_process_reported_is_read_once_and_in_order(void *
 		assert_true((int64_t)expected <= last_reported + 2 || last_reported < 0);
 		assert_int_equal(stats_of(j).skipped_bytes, 0);
 		journal_release(j, next);
-		journal_close(j);
+		close_journal(j);
 	}
 	dir_remove(&d);
 }
@@ -224,6 +332,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_writes_one_reads_and_some_sync_at_the_same_time),
+		cmocka_unit_test(
+			test_readers_that_follow_at_the_same_time_lose_nothing_but_what_was_deleted),
+		cmocka_unit_test(test_no_wake_up_of_several_sleepers_is_lost),
 		cmocka_unit_test(test_an_idle_journal_wakes_nobody),
 		cmocka_unit_test(test_what_a_killed_process_reported_is_read_once_and_in_order),
 	};
