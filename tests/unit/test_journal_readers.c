@@ -351,8 +351,8 @@ static void test_who_had_read_it_all_has_missed_nothing(void **state)
 	/* It keeps asking for the beginning, as one whose broker is away, but it has read it. */
 	for (uint64_t n = 0; n < MANY; n++) {
 		end = append(j, n);
-		assert_int_equal(read_one(f, NULL), n);
 		journal_release(j, end);
+		assert_int_equal(read_one(f, NULL), n);
 	}
 	assert_int_equal(journal_missed(f), 0);
 	journal_reader_close(f);
@@ -518,14 +518,14 @@ static void fill_a_disk_smaller_than_a_segment(const struct dir *d)
 		while (append_sized(j, n, 1000, &all) == 0) {
 			must(++n < 10 * MANY);
 			end = all;
+			/* The follower stopped in a segment whose records were taken away. */
+			while (n == first + 1 && read_one(f, NULL) >= 0)
+				;
 		}
 		must(n > first + 100);
+		must(journal_missed(f) == (uint64_t)round + 1);
+		must(stats_of(j).skipped_bytes == 0);
 	}
-	/* The follower stopped in the first segment, whose records were taken away. */
-	must(read_one(f, NULL) >= 1);
-	while (read_one(f, NULL) >= 0)
-		;
-	must(journal_missed(f) >= 1 && stats_of(j).skipped_bytes == 0);
 	/* What is there is whole, and in order. */
 	journal_reader_close(f);
 	journal_close(j);
