@@ -112,8 +112,8 @@ void session_post(struct session *s)
 		s->ts_ms = options->timestamp ? clock_realtime_us() / US_PER_MS : 0;
 		totals.pending++;
 		totals.sent++;
-		load_log_sent(s->who->device, s->seq);
 	}
+	load_log_sent(s->who->device, s->seq);
 	begin_message(s, PHASE_BUSY);
 }
 

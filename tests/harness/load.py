@@ -2,6 +2,7 @@
 """Runs mqtt-load (tests/tools/) and coap-client load (tests/coap-client/), and reads what they saw
 acknowledged, to be compared with what is in PostgreSQL."""
 
+import collections
 import json
 import os
 import pathlib
@@ -40,10 +41,15 @@ class Load:
             self.process.wait()
 
 
+def times_said(log):
+    """The (device, seq) pairs that a load wrote down, and how often."""
+    with open(log) as lines:
+        return collections.Counter((device, int(seq)) for device, seq in (line.split() for line in lines))
+
+
 def acknowledged(ack_log):
     """The (device, seq) pairs that a load wrote down."""
-    with open(ack_log) as lines:
-        return {(device, int(seq)) for device, seq in (line.split() for line in lines)}
+    return set(times_said(ack_log))
 
 
 class CoapLoad:

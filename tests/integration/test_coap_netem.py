@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bad network: 30 % of all datagrams lost, others late or twice, in both directions. Whatever happens, every
-acknowledged message is a row once, and nothing else is. Once with the kernel's netem in a network namespace
-(needs root, and a kernel that has it), once with losses that the client makes itself."""
+acknowledged message is a row, and nothing else is; and it is a row no more often than the device has said it as a
+new message. Once with the kernel's netem in a network namespace (needs root, and a kernel that has it), once with
+losses that the client makes itself."""
 
+import collections
 import contextlib
 import os
 import shutil
@@ -10,12 +12,13 @@ import subprocess
 
 import pytest
 from harness import postgres as pg
-from harness.load import CoapLoad, acknowledged, load_line
+from harness.load import CoapLoad, acknowledged, load_line, times_said
 
 DEVICES = 20
-# With 30 % loss each way half of all attempts fail; of 13 in a row all do so once in 6,000 times, and then the
-# session comes back with a handshake.
-LOAD = {"messages": 20, "seconds": 300, "setup_seconds": 200, "max_retransmit": 12, "ack_timeout_ms": 60, "no_seq": True, "wait": True}
+# With 30 % loss each way half of all attempts fail; of 9 in a row (16 to 46 s) all do so once in 400 times. Then the
+# session comes back with a handshake, and says the message again as a new one. Nobody can tell that from another
+# that is like it: these messages have neither ts nor seq.
+LOAD = {"messages": 20, "seconds": 300, "setup_seconds": 200, "max_retransmit": 8, "ack_timeout_ms": 60, "no_seq": True, "wait": True}
 
 
 def run(*command):
@@ -61,15 +64,18 @@ def check(coap, directory, figures):
     assert figures["unacknowledged"] == 0
     expected = acknowledged(directory / "acked")
     assert len(expected) == figures["acknowledged"] > 0
-    assert expected == acknowledged(directory / "sent")
+    said = times_said(directory / "sent")
+    assert expected == set(said)
+    assert said.total() - len(expected) < len(expected) // 20
     since = coap.server.log_position()
     coap.server.wait_log("event=store_status .*backlog_bytes=0 ", since, timeout=60)
-    # A message without a number: one that was taken twice would be two rows.
-    rows = coap.query("select device, light::int from telemetry where device like 'load-%%'")
-    assert sorted(rows) == sorted(expected)
+    # A message without a number: one that was taken twice is two rows.
+    rows = collections.Counter(coap.query("select device, light::int from telemetry where device like 'load-%%'"))
+    assert set(rows) == expected
+    assert all(rows[message] <= said[message] for message in rows)
 
 
-def test_every_acknowledged_message_is_a_row_once_through_netem(coap, tmp_path):
+def test_every_message_is_a_row_and_no_more_often_than_it_was_said_through_netem(coap, tmp_path):
     devices = coap.psk(*(f"load-{i}" for i in range(DEVICES)))
     with namespace_with_netem() as inside:
         server = coap.started({"database.url": socket_url(coap, tmp_path)}, prefix=inside)
@@ -84,7 +90,7 @@ def test_every_acknowledged_message_is_a_row_once_through_netem(coap, tmp_path):
 
 
 @pytest.mark.parametrize("credentials, seed", [("psk", 1), ("jwt", 2)])
-def test_every_acknowledged_message_is_a_row_once_through_a_bad_network(coap, tmp_path, credentials, seed):
+def test_every_message_is_a_row_and_no_more_often_than_it_was_said_through_a_bad_network(coap, tmp_path, credentials, seed):
     make = coap.psk if credentials == "psk" else coap.jwt_key
     devices = make(*(f"load-{i}" for i in range(DEVICES)))
     coap.started()
