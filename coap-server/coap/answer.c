@@ -135,6 +135,7 @@ void compose(struct coap_peer *p, const struct origin *o, const struct coap_repl
 	a->max_age_s = r->max_age_s;
 	a->etag_len = (uint8_t)(r->etag_len <= FG_COAP_ETAG_MAX ? r->etag_len : 0);
 	memcpy(a->etag, r->etag, a->etag_len);
+	a->delivery = r->delivery;
 	a->payload = r->payload;
 	a->payload_len = r->payload_len;
 	if (r->diagnostic != NULL) {
@@ -243,6 +244,8 @@ void answer_late(struct coap_peer *p, struct answer *a, uint64_t ticket)
 	if (m == NULL) /* lost; the device's own timer brings it back */
 		return;
 	m->answers_once = a->id.type == MESSAGE_NON;
+	m->delivery = a->delivery;
+	m->in_part = answer_in_part(a);
 	outgoing_count_late(m);
 	if (ticket != 0)
 		held_add(m, ticket);

@@ -86,7 +86,14 @@ struct answer { /* a message of ours */
 	int64_t size1, size2; /* below 0: none */
 	const uint8_t *payload;
 	size_t payload_len; /* 1,024 at most */
+	int64_t delivery;   /* of the reply */
 };
+
+/* One of several blocks. */
+static inline bool answer_in_part(const struct answer *a)
+{
+	return a->block2.present && (a->block2.more || a->block2.num > 0);
+}
 
 void answer_init(struct answer *a, const struct message_id *request, uint8_t code);
 

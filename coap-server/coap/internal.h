@@ -80,12 +80,15 @@ struct outgoing {
 	struct observation *observation; /* whose notification it is; NULL: an answer */
 	uint64_t ticket;
 	uint16_t request_mid;
-	uint16_t old_mid;  /* of the notification that this one took the place of */
-	bool has_old_mid;  /* that one was sent */
-	bool sent;	   /* at least once */
-	bool answers_once; /* held: piggybacked or NON; it is sent and not queued */
-	bool late;	   /* counted in server->late */
-	uint16_t room;	   /* bytes of data */
+	uint16_t old_mid;     /* of the notification that this one took the place of */
+	bool has_old_mid;     /* that one was sent */
+	bool sent;	      /* at least once */
+	bool answers_once;    /* held: piggybacked or NON; it is sent and not queued */
+	bool late;	      /* counted in server->late */
+	bool in_part;	      /* its acknowledgement does not say that the device has all of it */
+	int64_t delivery;     /* of the reply; 0: none, or it was told */
+	int64_t old_delivery; /* of that with old_mid */
+	uint16_t room;	      /* bytes of data */
 	uint16_t len;
 	uint8_t data[];
 };
@@ -113,13 +116,15 @@ struct transfer {
 struct observation {
 	struct link of_peer;
 	struct link of_key;
-	struct link due; /* its handler is to be called */
+	struct link due; /* its handler is to be called: in the server's list `due`, or `later` */
 	struct coap_peer *peer;
 	struct observed *key;
 	const struct coap_route *route;
 	struct outgoing *message;	/* the notification that is not acknowledged yet */
 	struct coap_exchange *exchange; /* its handler has put the answer off */
 	bool again;			/* and it has changed meanwhile */
+	int64_t later_us;		/* in the server's list `later` */
+	int64_t acknowledged;		/* see coap_call */
 	uint8_t szx;
 	uint8_t token_len;
 	uint8_t token[MESSAGE_TOKEN_MAX];
@@ -163,6 +168,7 @@ struct coap_server {
 	size_t observed_count, observed_mask;
 	struct link due;
 	int64_t due_not_before_us;
+	struct link later; /* by time */
 
 	char *links; /* room for .well-known/core */
 	size_t links_room;
@@ -267,6 +273,8 @@ int outbox_reserve(struct coap_server *s, size_t peers);
 void outbox_add(struct outgoing *m);
 void outbox_replace(struct outgoing *old, struct outgoing *m);
 void outbox_remove(struct outgoing *m);
+/* Is this under way for the observation, or waits to be? */
+bool outbox_brings(const struct observation *ob, int64_t delivery);
 void outbox_acknowledged(struct coap_peer *p, uint16_t mid);
 void outbox_reset(struct coap_peer *p, uint16_t mid);
 void outbox_stop(struct coap_peer *p);

@@ -231,11 +231,23 @@ static void send_notification(struct observation *ob, struct answer *a)
 	}
 	p->server->stats.notifications++;
 	m->observation = ob;
+	m->delivery = a->delivery;
+	m->in_part = answer_in_part(a);
 	ob->message = m;
 	if (old != NULL)
 		outbox_replace(old, m);
 	else
 		outbox_add(m);
+}
+
+static void ask_later(struct observation *ob)
+{
+	struct coap_server *s = ob->peer->server;
+
+	if (!list_empty(&ob->due)) /* it has changed meanwhile: it is asked before */
+		return;
+	ob->later_us = clock_monotonic_us() + COAP_NOT_NOW_US;
+	list_append(&s->later, &ob->due);
 }
 
 /* RFC 7641 section 4.2: an answer that is no success is the last one. */
@@ -244,6 +256,17 @@ void observation_answer(struct observation *ob, const struct origin *o, const st
 	struct coap_peer *p = ob->peer;
 	struct answer a;
 
+	if (r->tell == COAP_NOT_NOW) {
+		ask_later(ob);
+		return;
+	}
+	if (r->tell == COAP_NOTHING) {
+		if (ob->message != NULL)
+			outbox_remove(ob->message);
+		return;
+	}
+	if (r->delivery != 0 && (r->delivery == ob->acknowledged || outbox_brings(ob, r->delivery)))
+		return;
 	compose(p, o, r, &a);
 	if (a.code < 0x80 && r->observe_key != NULL) {
 		a.observe = true;
@@ -272,6 +295,7 @@ static void call_handler(struct observation *ob, struct coap_exchange *e)
 		.accept = ob->accept,
 		.observe = true,
 		.notification = true,
+		.acknowledged = ob->acknowledged,
 	};
 	struct coap_reply reply;
 
@@ -331,11 +355,21 @@ static void move_all(struct link *to, struct link *from)
 		list_append(to, list_take(from));
 }
 
+static int64_t later_next(const struct coap_server *s)
+{
+	return list_empty(&s->later) ? INT64_MAX
+				     : LINK_OWNER(s->later.next, struct observation, due)->later_us;
+}
+
 int64_t observe_next(const struct coap_server *s, int64_t now_us)
 {
+	int64_t later = later_next(s);
+
 	if (list_empty(&s->due))
-		return INT64_MAX;
-	return s->due_not_before_us > now_us ? s->due_not_before_us : now_us;
+		return later;
+	if (s->due_not_before_us <= now_us)
+		return now_us;
+	return s->due_not_before_us < later ? s->due_not_before_us : later;
 }
 
 /* The handlers of what has changed until now; of what changes meanwhile, the next time. */
@@ -343,7 +377,9 @@ void observe_tick(struct coap_server *s, int64_t now_us)
 {
 	struct link batch;
 
-	if (observe_next(s, now_us) > now_us)
+	while (later_next(s) <= now_us)
+		list_append(&s->due, list_take(&s->later));
+	if (list_empty(&s->due) || s->due_not_before_us > now_us)
 		return;
 	link_init(&batch);
 	move_all(&batch, &s->due);

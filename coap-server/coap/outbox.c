@@ -205,9 +205,11 @@ void outbox_replace(struct outgoing *old, struct outgoing *m)
 	if (old->sent) {
 		m->has_old_mid = true;
 		m->old_mid = message_mid(old->data);
+		m->old_delivery = old->in_part ? 0 : old->delivery;
 	} else {
 		m->has_old_mid = old->has_old_mid;
 		m->old_mid = old->old_mid;
+		m->old_delivery = old->old_delivery;
 	}
 	m->sent = false;
 	old->observation = NULL;
@@ -236,27 +238,77 @@ void outbox_stop(struct coap_peer *p)
 		outgoing_free(LINK_OWNER(list_take(&p->queue), struct outgoing, of_peer));
 }
 
+/* --- The end of a message --- */
+
+static bool is_of(const struct outgoing *m, uint16_t mid)
+{
+	return m->sent && message_mid(m->data) == mid;
+}
+
+static bool was_of(const struct outgoing *m, uint16_t mid)
+{
+	return m->has_old_mid && m->old_mid == mid;
+}
+
+static bool has_token_of(const struct outgoing *m, const struct observation *ob)
+{
+	return (m->data[0] & 15) == ob->token_len &&
+	       memcmp(m->data + MESSAGE_HEADER, ob->token, ob->token_len) == 0;
+}
+
+bool outbox_brings(const struct observation *ob, int64_t delivery)
+{
+	for (struct link *l = ob->peer->queue.next; l != &ob->peer->queue; l = l->next) {
+		const struct outgoing *m = LINK_OWNER(l, struct outgoing, of_peer);
+
+		if (m->delivery == delivery && has_token_of(m, ob))
+			return true;
+	}
+	return false;
+}
+
+/* Whatever is to be done about the message comes after this, and looks again what there is: the
+ * callback may have ended the session, or have given the message a successor. */
+static void tell(struct coap_peer *p, const struct outgoing *m, int64_t delivery,
+		 enum coap_delivery how)
+{
+	struct coap_server *s = p->server;
+	/* By its token: the answer to the registration counts as well. */
+	struct observation *ob = observation_find(p, m->data + MESSAGE_HEADER, m->data[0] & 15);
+
+	if (delivery == 0)
+		return;
+	if (how == COAP_ACKNOWLEDGED && ob != NULL)
+		ob->acknowledged = delivery;
+	if (s->o.delivered != NULL)
+		s->o.delivered(s->o.arg, p->session, delivery, how);
+}
+
 void outbox_acknowledged(struct coap_peer *p, uint16_t mid)
 {
 	struct outgoing *m = under_way(p);
 
+	if (m != NULL && is_of(m, mid) && !m->in_part)
+		tell(p, m, m->delivery, COAP_ACKNOWLEDGED);
+	else if (m != NULL && was_of(m, mid))
+		tell(p, m, m->old_delivery, COAP_ACKNOWLEDGED);
+	m = under_way(p);
 	if (m == NULL)
 		return;
-	if (m->sent && message_mid(m->data) == mid) {
+	if (is_of(m, mid)) {
 		outbox_remove(m);
-	} else if (m->has_old_mid && m->old_mid == mid) {
+	} else if (was_of(m, mid)) {
 		m->has_old_mid = false;
 		if (!m->sent)
 			begin_next(p);
 	}
 }
 
-void outbox_reset(struct coap_peer *p, uint16_t mid)
+static void give_up(struct coap_peer *p)
 {
 	struct outgoing *m = under_way(p);
 
-	if (m == NULL ||
-	    !((m->sent && message_mid(m->data) == mid) || (m->has_old_mid && m->old_mid == mid)))
+	if (m == NULL)
 		return;
 	if (m->observation != NULL)
 		observation_remove(m->observation); /* and its message with it */
@@ -264,15 +316,26 @@ void outbox_reset(struct coap_peer *p, uint16_t mid)
 		outbox_remove(m);
 }
 
+void outbox_reset(struct coap_peer *p, uint16_t mid)
+{
+	struct outgoing *m = under_way(p);
+
+	if (m == NULL || !(is_of(m, mid) || was_of(m, mid)))
+		return;
+	tell(p, m, m->delivery, COAP_REJECTED);
+	m = under_way(p);
+	if (m != NULL && (is_of(m, mid) || was_of(m, mid)))
+		give_up(p);
+}
+
 static void retransmit(struct coap_peer *p)
 {
 	struct outgoing *m = under_way(p);
 
 	if (p->tries >= MAX_RETRANSMIT) {
-		if (m->observation != NULL)
-			observation_remove(m->observation);
-		else
-			outbox_remove(m);
+		tell(p, m, m->delivery, COAP_TIMED_OUT);
+		if (p->tries >= MAX_RETRANSMIT)
+			give_up(p);
 		return;
 	}
 	p->tries++;

@@ -135,6 +135,11 @@ uint16_t next_mid(struct coap_server *s, uint64_t session_id)
 	return s->mids[h % MID_COUNTERS]++;
 }
 
+void *coap_exchange_session(const struct coap_exchange *e)
+{
+	return e->peer == NULL ? NULL : e->peer->session;
+}
+
 struct coap_exchange *exchange_new(struct coap_server *s)
 {
 	struct coap_exchange *e = s->spare_exchange;

@@ -225,11 +225,16 @@ static void answer_first(struct coap_peer *p, struct coap_exchange *e,
 	observe_outcome(p, e, reply, &a);
 	if (p->gone)
 		return;
-	if (reply->hold != 0)
+	if (reply->hold != 0) {
 		answer_held(p, &a, reply->hold);
-	else
+	} else if (a.observe && a.delivery != 0 && !answer_in_part(&a) &&
+		   a.id.type == MESSAGE_CON) {
+		answer_empty(p->server, p->id, p->session, &a.id);
+		answer_late(p, &a, 0);
+	} else {
 		answer_now(p->server, p->id, p->session, &a,
 			   is_kept(p->server, p->session, e->origin.method));
+	}
 }
 
 void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
@@ -354,6 +359,10 @@ static void run(struct receiving *r, struct coap_peer *p, const struct coap_rout
 	if (e == NULL)
 		return;
 	observe_request(p, e, route);
+	/* What a request for a later block has is the ETag of what is being collected: it asks for
+	 * no validation, and means nothing to a handler. */
+	if (s->in.code == FG_COAP_GET && s->in.block2.num > 0)
+		s->in.call.etag_len = 0;
 	reply_init(&reply, 0, NULL);
 	s->in.call.rest = rest;
 	s->in.call.session = r->session;

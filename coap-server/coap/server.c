@@ -22,6 +22,7 @@ int coap_server_open(struct coap_server **out, const struct coap_server_options 
 	link_init(&s->transfers);
 	link_init(&s->stranger_transfers);
 	link_init(&s->due);
+	link_init(&s->later);
 	s->dedup = dedup_new(o->dedup_bytes, o->dedup_per_session);
 	s->route_late = calloc(o->route_count + 1, sizeof(bool));
 	s->mids = malloc(MID_COUNTERS * sizeof(*s->mids));

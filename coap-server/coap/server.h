@@ -65,6 +65,24 @@ struct coap_call {	  /* a request; everything is valid until the handler returns
 	bool if_match, if_none_match;
 	bool observe; /* GET that asks to be told of changes (RFC 7641), of an observable route */
 	bool notification; /* nobody asked now: the answer is for an observer */
+	/* Then: the `delivery` of this observation that the device acknowledged last; 0: none. */
+	int64_t acknowledged;
+};
+
+enum coap_tell { /* the answer to a call with `notification`; of others it says nothing */
+		 COAP_TELL,
+		 COAP_NOTHING, /* nothing is sent, what was not acknowledged yet is taken back, and
+				  the observation goes on */
+		 COAP_NOT_NOW, /* likewise, but what is under way stays so, and the handler is
+				  called again soon (COAP_NOT_NOW_US) */
+};
+
+#define COAP_NOT_NOW_US 5000000
+
+enum coap_delivery {
+	COAP_ACKNOWLEDGED,
+	COAP_REJECTED,	/* reset: the device does not know what it is for (RFC 7641 section 3.6) */
+	COAP_TIMED_OUT, /* it has said nothing */
 };
 
 struct coap_reply {
@@ -79,6 +97,12 @@ struct coap_reply {
 	const char *observe_key; /* accept the observation under this name; NULL: do not observe.
 				    Not together with hold. */
 	uint64_t hold;		 /* not 0: send it when coap_server_release comes to this ticket */
+	enum coap_tell tell;
+	/* Not 0: a number for what this reply brings to the device; `delivered` says what became of
+	 * it. The answer to a registration is a message of its own then, because a device
+	 * acknowledges no other. What an observation has brought and is not acknowledged yet, or
+	 * was acknowledged last, is not sent for it again. */
+	int64_t delivery;
 };
 
 enum coap_done {
@@ -130,6 +154,12 @@ struct coap_server_options {
 	 * session. */
 	void (*keep)(void *arg, void *session);
 
+	/* A confirmable message of ours that held all of a reply with `delivery` has come to its
+	 * end; nothing is said of one whose session ended before. Not of an answer that travelled
+	 * with the acknowledgement, nor of a part (RFC 7959): of these nobody can tell whether the
+	 * device has got them. May be NULL. */
+	void (*delivered)(void *arg, void *session, int64_t delivery, enum coap_delivery how);
+
 	/* How long the acknowledgement of a request that is put off (COAP_LATER) waits for its
 	 * answer, to travel with it: that spares the device two datagrams. Less than ACK_TIMEOUT,
 	 * 2 s (RFC 7252 sections 4.8 and 5.2.2). 0: it goes at once. */
@@ -175,6 +205,9 @@ void coap_server_forget(struct coap_server *s, struct coap_peer **peer);
  */
 void coap_server_answer(struct coap_server *s, struct coap_exchange *e,
 			const struct coap_reply *reply);
+
+/* Whose request it is; NULL: that session has ended. */
+void *coap_exchange_session(const struct coap_exchange *e);
 
 /*
  * Replies held up to and including this ticket may go; with ok false each is replaced by 5.03 with

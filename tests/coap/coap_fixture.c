@@ -82,6 +82,18 @@ static enum coap_done handler(void *arg, const struct coap_call *call, struct co
 	return f->done;
 }
 
+static void delivered(void *arg, void *session, int64_t delivery, enum coap_delivery how)
+{
+	struct fixture *f = arg;
+
+	f->delivered++;
+	f->delivery = delivery;
+	f->how = how;
+	f->delivered_to = session;
+	if (f->in_delivered != NULL)
+		f->in_delivered(f);
+}
+
 static const struct coap_route routes[] = {
 	{.path = "msg",
 	 .methods = FG_COAP_METHOD(FG_COAP_POST) | FG_COAP_METHOD(FG_COAP_PUT),
@@ -109,6 +121,7 @@ void fixture_defaults(void)
 		.route_count = sizeof(routes) / sizeof(*routes),
 		.admit = admit,
 		.send = keep_sent,
+		.delivered = delivered,
 		.max_body = 65536,
 		.max_transfers = 2,
 		.max_transfers_all = 8,

@@ -50,6 +50,13 @@ struct fixture {
 	size_t payload_len;
 	struct coap_exchange *exchange[64]; /* of COAP_LATER */
 	size_t exchanges;
+
+	/* What `delivered` said last, and how often; a test may do more in it. */
+	unsigned delivered;
+	int64_t delivery;
+	enum coap_delivery how;
+	struct session *delivered_to;
+	void (*in_delivered)(struct fixture *f);
 };
 
 /* The options that fixture_new uses; a test may change them before. */
