@@ -175,24 +175,33 @@ void resource_document_answered(void *arg, const struct document_answer *a)
 
 /* --- Changes --- */
 
-void resource_document_changed(void *arg, const char *device, const char *name)
+static void changed(struct resources *r, enum document_operation op,
+		    const struct document_change *c)
 {
-	struct resources *r = arg;
-	struct document_request q = {.operation = DOCUMENT_VALUE_GET, .device = device};
+	const struct document_request q = {.operation = op, .device = c->device, .name = c->name};
 	char key[KEY_MAX];
 
-	if (!device) {
-		coap_server_changed_all(r->server);
-		return;
-	}
-	if (name && *name) {
-		q.name = name;
-		coap_server_changed(r->server, observe_key(key, &q));
-		return;
-	}
-	q.operation = DOCUMENT_STATE_GET;
 	coap_server_changed(r->server, observe_key(key, &q));
-	q.operation = DOCUMENT_STATE_DELTA;
-	if (!name)
-		coap_server_changed(r->server, observe_key(key, &q));
+}
+
+void resource_document_changed(void *arg, const struct document_change *c)
+{
+	struct resources *r = arg;
+
+	switch (c->what) {
+	case DOCUMENT_CHANGED_ANY:
+		coap_server_changed_all(r->server);
+		break;
+	case DOCUMENT_CHANGED_VALUE:
+		changed(r, DOCUMENT_VALUE_GET, c);
+		break;
+	case DOCUMENT_CHANGED_STATE:
+		changed(r, DOCUMENT_STATE_DELTA, c);
+		/* fall through */
+	case DOCUMENT_CHANGED_STATE_NOT_DELTA:
+		changed(r, DOCUMENT_STATE_GET, c);
+		break;
+	case DOCUMENT_CHANGED_DOWNLINK:
+		break;
+	}
 }

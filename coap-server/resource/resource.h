@@ -59,6 +59,6 @@ coap_handler fota_get;		      /* fota/exec/current: fota.c */
 
 /* Answers and changes of `documents`, for its poll; arg: struct resources. */
 void resource_document_answered(void *arg, const struct document_answer *a);
-void resource_document_changed(void *arg, const char *device, const char *name);
+void resource_document_changed(void *arg, const struct document_change *c);
 
 #endif

@@ -92,7 +92,7 @@ static int receive(struct documents *d, char *err)
 			return rc;
 	}
 	while ((n = PQnotifies(d->conn))) {
-		documents_changed(d, n->extra);
+		documents_changed(d, n->relname, n->extra);
 		PQfreemem(n);
 	}
 	return 0;
@@ -157,7 +157,24 @@ static int serve(struct documents *d, char *err)
 
 /* --- Connecting --- */
 
-static int begin_session(struct documents *d, char *err)
+/* The session listens already: who is not among them yet is heard of. */
+static int read_waiting(struct documents *d, struct waiting *w, char *err)
+{
+	PGresult *r = NULL;
+	char sql[80];
+	int rc;
+
+	snprintf(sql, sizeof(sql), "select * from fieldgate.downlink_waiting() limit %d",
+		 WAITING_MAX + 1);
+	rc = pgconn_exec(d->conn, sql, &r, d->stop_fd, d->o.connect_timeout_s, err,
+			 DATABASE_ERR_MAX);
+	for (int i = 0; rc == 0 && i < PQntuples(r); i++)
+		waiting_add(w, PQgetvalue(r, i, 0));
+	PQclear(r);
+	return rc;
+}
+
+static int begin_session(struct documents *d, struct waiting *w, char *err)
 {
 	const struct pgconn_options o = {
 		.url = d->o.database_url,
@@ -171,6 +188,8 @@ static int begin_session(struct documents *d, char *err)
 		return rc;
 	rc = pgconn_exec(d->conn, statement_session_sql, NULL, d->stop_fd, o.connect_timeout_s, err,
 			 DATABASE_ERR_MAX);
+	if (rc == 0)
+		rc = read_waiting(d, w, err);
 	if (rc == 0 && !PQenterPipelineMode(d->conn))
 		rc = fail(d, err);
 	return rc;
@@ -212,16 +231,17 @@ void *document_thread(void *arg)
 {
 	struct documents *d = arg;
 	char err[DATABASE_ERR_MAX];
+	struct waiting waiting = {0};
 	int64_t since_us;
 	int rc;
 
 	d->backoff_us = BACKOFF_MIN_US;
 	do {
 		err[0] = '\0';
-		rc = begin_session(d, err);
+		rc = begin_session(d, &waiting, err);
 		if (rc == 0) {
 			say_back(d);
-			documents_connected(d, d->was_connected);
+			documents_connected(d, d->was_connected, &waiting);
 			d->was_connected = true;
 			since_us = clock_monotonic_us();
 			rc = serve(d, err);
@@ -231,6 +251,7 @@ void *document_thread(void *arg)
 			if (clock_monotonic_us() - since_us > BACKOFF_MAX_US)
 				d->backoff_us = BACKOFF_MIN_US;
 		}
+		waiting_free(&waiting);
 		PQfinish(d->conn);
 		d->conn = NULL;
 		if (rc == -ECANCELED)

@@ -95,7 +95,8 @@ static char *put_text(char **at, const char *text)
 
 static struct entry *copy_request(const struct document_request *r)
 {
-	size_t text = strlen(r->device) + 1 + (r->name ? strlen(r->name) + 1 : 0);
+	size_t text = strlen(r->device) + 1 + (r->name ? strlen(r->name) + 1 : 0) +
+		      (r->over ? strlen(r->over) + 1 : 0);
 	struct entry *e = calloc(1, sizeof(*e) + text + r->payload_len + 1);
 	char *at;
 
@@ -105,6 +106,7 @@ static struct entry *copy_request(const struct document_request *r)
 	e->request = *r;
 	e->request.device = put_text(&at, r->device);
 	e->request.name = put_text(&at, r->name);
+	e->request.over = put_text(&at, r->over);
 	if (r->payload_len > 0)
 		memcpy(at, r->payload, r->payload_len);
 	e->request.payload = at;
@@ -179,8 +181,9 @@ static void deliver_answers(struct documents *d, struct entries *answered,
 
 void documents_poll(struct documents *d,
 		    void (*answered)(void *arg, const struct document_answer *a),
-		    void (*changed)(void *arg, const char *device, const char *name), void *arg)
+		    void (*changed)(void *arg, const struct document_change *c), void *arg)
 {
+	static const struct document_change any = {.what = DOCUMENT_CHANGED_ANY};
 	struct entries answers;
 	struct change *changes;
 	bool all;
@@ -198,10 +201,37 @@ void documents_poll(struct documents *d,
 
 	deliver_answers(d, &answers, answered, arg);
 	if (all)
-		changed(arg, NULL, NULL);
-	for (const struct change *c = changes; c; c = c->next)
-		changed(arg, c->device, c->name);
+		changed(arg, &any);
+	for (const struct change *c = changes; c; c = c->next) {
+		const struct document_change told = {c->what, c->device, c->name};
+
+		changed(arg, &told);
+	}
 	free_changes(changes);
+}
+
+bool documents_waiting(struct documents *d, const char *device)
+{
+	bool may;
+
+	pthread_mutex_lock(&d->lock);
+	may = waiting_has(&d->downlink, device);
+	pthread_mutex_unlock(&d->lock);
+	return may;
+}
+
+void documents_each_waiting(struct documents *d, void (*visit)(void *arg, const char *device),
+			    void *arg)
+{
+	size_t len;
+	char *devices;
+
+	pthread_mutex_lock(&d->lock);
+	devices = waiting_copy(&d->downlink, &len);
+	pthread_mutex_unlock(&d->lock);
+	for (char *at = devices; at && at < devices + len; at += strlen(at) + 1)
+		visit(arg, at);
+	free(devices);
 }
 
 /* --- For the thread --- */
@@ -216,9 +246,19 @@ struct entry *documents_next(struct documents *d)
 	return e;
 }
 
+static bool nothing_waits(const struct document_answer *a)
+{
+	return a->request->operation == DOCUMENT_DOWNLINK_NEXT &&
+	       a->outcome == DOCUMENT_NOT_FOUND && a->waiting == 0;
+}
+
+/* Notifications of what was inserted after the question are taken after its answer, so no message
+ * is forgotten here. */
 void documents_answer(struct documents *d, struct entry *e)
 {
 	pthread_mutex_lock(&d->lock);
+	if (nothing_waits(&e->answer))
+		waiting_remove(&d->downlink, e->request.device);
 	entries_push(&d->answered, e);
 	pthread_mutex_unlock(&d->lock);
 	signal_fd(d->ready_fd);
@@ -233,13 +273,17 @@ static void forget_changes(struct documents *d)
 	d->all_changed = true;
 }
 
-void documents_connected(struct documents *d, bool missed)
+void documents_connected(struct documents *d, bool missed, struct waiting *downlink)
 {
+	const struct waiting before = d->downlink; /* only this thread changes it */
+
 	pthread_mutex_lock(&d->lock);
 	d->connected = true;
+	d->downlink = *downlink;
 	if (missed)
 		forget_changes(d);
 	pthread_mutex_unlock(&d->lock);
+	*downlink = before; /* which frees it */
 	if (missed)
 		signal_fd(d->ready_fd);
 }
@@ -258,7 +302,7 @@ void documents_lost(struct documents *d)
 	signal_fd(d->ready_fd);
 }
 
-static struct change *new_change(const char *payload)
+static struct change *new_change(bool downlink, const char *payload)
 {
 	size_t len = strlen(payload);
 	struct change *c = malloc(sizeof(*c) + len + 1);
@@ -270,16 +314,25 @@ static struct change *new_change(const char *payload)
 	slash = strchr(c->device, '/');
 	if (slash)
 		*slash = '\0';
-	c->name = slash ? slash + 1 : NULL;
+	c->name = slash && slash[1] ? slash + 1 : NULL;
 	c->next = NULL;
+	if (downlink)
+		c->what = DOCUMENT_CHANGED_DOWNLINK;
+	else if (c->name)
+		c->what = DOCUMENT_CHANGED_VALUE;
+	else
+		c->what = slash ? DOCUMENT_CHANGED_STATE_NOT_DELTA : DOCUMENT_CHANGED_STATE;
 	return c;
 }
 
-void documents_changed(struct documents *d, const char *payload)
+void documents_changed(struct documents *d, const char *channel, const char *payload)
 {
-	struct change *c = *payload ? new_change(payload) : NULL;
+	bool downlink = strcmp(channel, DOWNLINK_CHANNEL) == 0;
+	struct change *c = *payload ? new_change(downlink, payload) : NULL;
 
 	pthread_mutex_lock(&d->lock);
+	if (downlink && *payload)
+		waiting_add(&d->downlink, payload);
 	if (!c || d->all_changed || d->change_count == CHANGES_MAX) {
 		forget_changes(d);
 		free(c);
@@ -305,6 +358,7 @@ static void release(struct documents *d)
 	free_entries(&d->sent);
 	free_entries(&d->answered);
 	free_changes(d->first_change);
+	waiting_free(&d->downlink);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

@@ -33,6 +33,18 @@ enum document_operation {
 	DOCUMENT_VALUE_GET,
 	DOCUMENT_VALUE_PUT,
 	DOCUMENT_VALUE_DELETE,
+
+	/*
+	 * The oldest message that waits for the device and has not expired; name: of this subtopic
+	 * only, "" of those without one, NULL any. if_version >= 0: the message with this id is
+	 * marked as delivered first, in the same transaction, if it is this device's. DOCUMENT_OK:
+	 * version is the message's id, name its subtopic (NULL: none), waiting how many wait behind
+	 * it, of this name. DOCUMENT_NOT_FOUND: none waits; waiting: so many of other names do.
+	 */
+	DOCUMENT_DOWNLINK_NEXT,
+	/* Mark the message with id if_version as delivered: DOCUMENT_OK, also when it was already;
+	 * DOCUMENT_NOT_FOUND: the device has no such message. */
+	DOCUMENT_DOWNLINK_DONE,
 };
 
 enum document_outcome {
@@ -49,7 +61,8 @@ enum document_outcome {
 struct document_request {
 	enum document_operation operation;
 	const char *device;
-	const char *name; /* of a value */
+	const char *name; /* of a value; subtopic of a message */
+	const char *over; /* how messages are delivered: "coap", "mqtt" */
 	int format;	  /* content format of a value */
 	const void *payload;
 	size_t payload_len;
@@ -68,9 +81,25 @@ struct document_answer { /* all of it is valid until the callback returns */
 	const char *why; /* for people; "" if there is nothing to say */
 	int64_t version; /* moves with every change of what was asked for, always up, and below
 			    2^56; one for the whole state of a device. 0: there is none */
-	int format;
+	int format; /* CoAP Content-Format, or -1; of a message also one found by looking at it */
 	const void *payload;
 	size_t payload_len;
+	const char *name; /* of messages, as is waiting */
+	int64_t waiting;
+};
+
+enum document_changed {
+	DOCUMENT_CHANGED_ANY,	/* changes may have been missed (the connection was lost) */
+	DOCUMENT_CHANGED_STATE, /* and what the device has still to do, the delta */
+	DOCUMENT_CHANGED_STATE_NOT_DELTA,
+	DOCUMENT_CHANGED_VALUE,
+	DOCUMENT_CHANGED_DOWNLINK, /* a message was added */
+};
+
+struct document_change { /* valid until the callback returns */
+	enum document_changed what;
+	const char *device; /* NULL: DOCUMENT_CHANGED_ANY */
+	const char *name;   /* of a value; else NULL */
 };
 
 struct document_options {
@@ -104,14 +133,23 @@ int documents_ask(struct documents *d, const struct document_request *r);
 /* Readable when documents_poll has something. */
 int documents_fd(const struct documents *d);
 
-/*
- * Deliver what has come: answers, and changes made by anybody, us included: `changed` with name
- * NULL for the device's state, with "" for its state when the delta is what it was. device NULL:
- * changes may have been missed (the connection was lost), so anything may have changed. Both
- * callbacks may call documents_ask.
- */
+/* Deliver what has come: answers, and changes made by anybody, us included. Both callbacks may call
+ * documents_ask. */
 void documents_poll(struct documents *d,
 		    void (*answered)(void *arg, const struct document_answer *a),
-		    void (*changed)(void *arg, const char *device, const char *name), void *arg);
+		    void (*changed)(void *arg, const struct document_change *c), void *arg);
+
+/*
+ * May a message wait for this device? From memory, never the database: yes from the notification of
+ * its insertion, or the connection's beginning, until a DOCUMENT_DOWNLINK_NEXT found that none
+ * waits under any name. A false yes costs a question: of a message that has expired or that another
+ * process delivered, and of every device when a million of them wait. While the database is away:
+ * the last known.
+ */
+bool documents_waiting(struct documents *d, const char *device);
+
+/* Every device for which one may wait. A copy is made first: visit may call anything here. */
+void documents_each_waiting(struct documents *d, void (*visit)(void *arg, const char *device),
+			    void *arg);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The parts of documents: the queues between the two threads (document.c), the thread with the
- * connection (connection.c), and what an operation is in SQL (statement.c).
+ * connection (connection.c), what an operation is in SQL (statement.c), and for which devices
+ * messages wait (waiting.c).
  *
  * A request is one entry from documents_ask until its answer was delivered, and is in one list at a
  * time: waiting -> sent -> answered. Their sum is bounded by max_queue.
@@ -40,8 +41,16 @@ struct entries {
 
 struct change {
 	struct change *next;
+	enum document_changed what;
 	const char *name; /* in device, or NULL */
 	char device[];
+};
+
+/* A set of device ids. Zeroed: empty. */
+struct waiting {
+	struct waiting_name **buckets;
+	size_t mask, count; /* buckets - 1 */
+	bool overflowed;    /* not all could be kept: so everybody may be in it */
 };
 
 struct documents {
@@ -60,7 +69,8 @@ struct documents {
 	size_t held; /* entries in all lists, sent too */
 	struct change *first_change, *last_change;
 	size_t change_count;
-	bool all_changed; /* and no single change is kept */
+	bool all_changed;	 /* and no single change is kept */
+	struct waiting downlink; /* devices for which a message may wait */
 
 	/* The thread's own. */
 	PGconn *conn;
@@ -75,8 +85,9 @@ struct entry *entries_pop(struct entries *l); /* NULL: empty */
 
 /* --- document.c, for the thread --- */
 
-/* From now on requests are taken; missed: there may have been changes that were not heard of. */
-void documents_connected(struct documents *d, bool missed);
+/* From now on requests are taken; missed: there may have been changes that were not heard of.
+ * Messages wait for the devices in downlink, which is taken over. */
+void documents_connected(struct documents *d, bool missed, struct waiting *downlink);
 
 /* No more requests; those under way are answered DOCUMENT_UNAVAILABLE. */
 void documents_lost(struct documents *d);
@@ -84,8 +95,8 @@ void documents_lost(struct documents *d);
 struct entry *documents_next(struct documents *d); /* to be sent, or NULL */
 void documents_answer(struct documents *d, struct entry *e);
 
-/* payload: of the notification (sql/0007_documents.sql). */
-void documents_changed(struct documents *d, const char *payload);
+/* A notification: of sql/0007_documents.sql or sql/0011_downlink.sql. */
+void documents_changed(struct documents *d, const char *channel, const char *payload);
 
 /* --- connection.c --- */
 
@@ -93,8 +104,10 @@ void *document_thread(void *arg); /* struct documents */
 
 /* --- statement.c --- */
 
-/* What a session needs before statement_send. */
+/* What a session needs before statement_send. From then on it hears of every change. */
 extern const char statement_session_sql[];
+
+#define DOWNLINK_CHANNEL "fieldgate_downlink"
 
 /* Send one operation, and a sync behind it. 0, or -EIO: the connection is lost. */
 int statement_send(PGconn *c, const struct entry *e, const struct document_options *o);
@@ -104,5 +117,18 @@ int statement_result(PGconn *c, struct entry *e, const PGresult *r);
 
 /* The answer is DOCUMENT_UNAVAILABLE, whatever it was. */
 void statement_unavailable(struct entry *e, const char *why);
+
+/* --- waiting.c --- */
+
+#define WAITING_MAX (1 << 20) /* device ids; about 100 bytes each */
+
+void waiting_add(struct waiting *w, const char *device);
+void waiting_remove(struct waiting *w, const char *device);
+bool waiting_has(const struct waiting *w, const char *device);
+void waiting_free(struct waiting *w);
+
+/* The ids one behind the other, each with its NUL: *len bytes; free it. NULL: none, or no memory.
+ */
+char *waiting_copy(const struct waiting *w, size_t *len);
 
 #endif

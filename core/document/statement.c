@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An operation is a call of one function of sql/0007_documents.sql, prepared once a session, and
- * each gives the same five columns. Results are binary, so that a value arrives as it is.
+ * An operation is a call of one function of sql/0007_documents.sql or sql/0011_downlink.sql,
+ * prepared once a session, and each gives the same five columns, of messages two more. Results are
+ * binary, so that a value arrives as it is.
  */
 #include <endian.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 
 #include "core/base/pgconn.h"
 #include "core/document/internal.h"
+#include "core/payload/content_format.h"
 
 #define PARAMS_MAX 8
 
@@ -31,7 +33,9 @@ const char statement_session_sql[] =
 	" prepare document_value_put as select * from fieldgate.value_put($1, $2, $3, $4, $5, $6,"
 	" $7, $8);"
 	" prepare document_value_delete as select * from fieldgate.value_delete($1, $2, $3, $4);"
-	" listen fieldgate_document";
+	" prepare document_downlink_next as select * from fieldgate.downlink_next($1, $2, $3, $4);"
+	" prepare document_downlink_done as select * from fieldgate.downlink_done($1, $2, $3);"
+	" listen fieldgate_document; listen " DOWNLINK_CHANNEL;
 
 struct params {
 	int count;
@@ -134,11 +138,19 @@ static const char *fill(struct params *p, const struct document_request *r,
 	case DOCUMENT_VALUE_PUT:
 		return add_value_put(p, r, o);
 	case DOCUMENT_VALUE_DELETE:
+		add_text(p, r->name);
+		add_conditions(p, r);
+		return "document_value_delete";
+	case DOCUMENT_DOWNLINK_NEXT:
+		add_text(p, r->name);
+		break;
+	case DOCUMENT_DOWNLINK_DONE:
 		break;
 	}
-	add_text(p, r->name);
-	add_conditions(p, r);
-	return "document_value_delete";
+	add_number(p, r->if_version);
+	add_text(p, r->over);
+	return r->operation == DOCUMENT_DOWNLINK_NEXT ? "document_downlink_next"
+						      : "document_downlink_done";
 }
 
 int statement_send(PGconn *c, const struct entry *e, const struct document_options *o)
@@ -232,14 +244,20 @@ static size_t remove_spaces(char *json, size_t len)
 	return n;
 }
 
+static bool of_message(const struct entry *e)
+{
+	return e->request.operation >= DOCUMENT_DOWNLINK_NEXT;
+}
+
 static int take_content(struct entry *e, const PGresult *r, int field)
 {
 	size_t len = (size_t)PQgetlength(r, 0, field);
 
-	e->content = malloc(len + 1);
+	e->content = malloc(len + 1 + (of_message(e) ? (size_t)PQgetlength(r, 0, 5) + 1 : 0));
 	if (!e->content)
 		return -ENOMEM;
 	memcpy(e->content, PQgetvalue(r, 0, field), len);
+	e->content[len] = '\0';
 	if (e->request.operation < DOCUMENT_VALUE_GET)
 		len = remove_spaces(e->content, len);
 	e->answer.payload = e->content;
@@ -247,11 +265,27 @@ static int take_content(struct entry *e, const PGresult *r, int field)
 	return 0;
 }
 
+static int take_message(struct entry *e, const PGresult *r)
+{
+	struct document_answer *a = &e->answer;
+
+	a->waiting = binary_int8(r, 6);
+	if (!PQgetisnull(r, 0, 5)) {
+		/* Behind the content, which has a NUL at its end. */
+		a->name = (const char *)a->payload + a->payload_len + 1;
+		memcpy(e->content + a->payload_len + 1, PQgetvalue(r, 0, 5),
+		       (size_t)PQgetlength(r, 0, 5) + 1);
+	}
+	if (a->outcome == DOCUMENT_OK && a->format < 0)
+		a->format = payload_content_format(a->payload, a->payload_len);
+	return 0;
+}
+
 static int take_row(struct entry *e, const PGresult *r)
 {
-	int why_len;
+	int why_len, rc;
 
-	if (PQntuples(r) != 1 || PQnfields(r) != 5)
+	if (PQntuples(r) != 1 || PQnfields(r) != (of_message(e) ? 7 : 5))
 		return -EBADMSG;
 	if (!parse_outcome(PQgetvalue(r, 0, 0), (size_t)PQgetlength(r, 0, 0), &e->answer.outcome))
 		return -EBADMSG;
@@ -259,7 +293,8 @@ static int take_row(struct entry *e, const PGresult *r)
 	snprintf(e->why, sizeof(e->why), "%.*s", why_len, PQgetvalue(r, 0, 1));
 	e->answer.version = binary_int8(r, 2);
 	e->answer.format = binary_int4(r, 3);
-	return take_content(e, r, 4);
+	rc = take_content(e, r, 4);
+	return rc == 0 && of_message(e) ? take_message(e, r) : rc;
 }
 
 static const char *field(const PGresult *r, int code)

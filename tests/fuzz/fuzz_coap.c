@@ -447,18 +447,24 @@ static void answer_oldest(uint8_t outcome)
 
 static void change(uint8_t what)
 {
-	static const char *const names[] = {NULL, "", "a", "config"};
+	static const char *const names[] = {NULL, NULL, "a", "config"};
+	static const enum document_changed kinds[] = {
+		DOCUMENT_CHANGED_STATE, DOCUMENT_CHANGED_STATE_NOT_DELTA, DOCUMENT_CHANGED_VALUE,
+		DOCUMENT_CHANGED_VALUE};
+	struct document_change c = {.what = DOCUMENT_CHANGED_ANY};
 
 	switch (what % 8) {
 	case 0:
-		resource_document_changed(&resources, NULL, NULL);
+		resource_document_changed(&resources, &c);
 		break;
 	case 7:
 		resources.snapshot = resources.snapshot == fleet ? nobody : fleet;
 		break;
 	default:
-		resource_document_changed(&resources, what & 16 ? "dev-1" : "dev-2",
-					  names[what % 4]);
+		c.what = what & 32 ? DOCUMENT_CHANGED_DOWNLINK : kinds[what % 4];
+		c.device = what & 16 ? "dev-1" : "dev-2";
+		c.name = what & 32 ? NULL : names[what % 4];
+		resource_document_changed(&resources, &c);
 	}
 }
 

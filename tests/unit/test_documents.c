@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * State and values of devices with a real PostgreSQL, which is stopped, killed, silent, or cut off
- * in the middle of an answer: every request is answered once, in order, and an answer that says
- * "made" is true.
+ * State, values and messages of devices with a real PostgreSQL, which is stopped, killed, silent,
+ * or cut off in the middle of an answer: every request is answered once, in order, and an answer
+ * that says "made" is true.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,6 +22,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/document/document.h"
+#include "core/document/internal.h"
 #include "tests/unit/cut_proxy.h"
 #include "tests/unit/pg_cluster.h"
 
@@ -37,10 +38,13 @@ struct heard {
 	int64_t version;
 	int format;
 	size_t len;
-	char payload[256], why[256];
+	int64_t waiting;
+	bool has_name;
+	char payload[256], why[256], name[80];
 };
 
 struct heard_change {
+	enum document_changed what;
 	bool all, has_name;
 	char device[80], name[80];
 };
@@ -69,19 +73,24 @@ static void hear_answer(void *arg, const struct document_answer *a)
 	snprintf(h->payload, sizeof(h->payload), "%.*s", (int)a->payload_len,
 		 a->payload_len ? (const char *)a->payload : "");
 	snprintf(h->why, sizeof(h->why), "%s", a->why);
+	h->waiting = a->waiting;
+	h->has_name = a->name != NULL;
+	snprintf(h->name, sizeof(h->name), "%s", a->name ? a->name : "");
 }
 
-static void hear_change(void *arg, const char *device, const char *name)
+static void hear_change(void *arg, const struct document_change *c)
 {
 	struct heard_change *h = &changes[change_count];
 
 	(void)arg;
 	assert_true(change_count < CHANGES_MAX);
 	change_count++;
-	h->all = !device;
-	h->has_name = name != NULL;
-	snprintf(h->device, sizeof(h->device), "%s", device ? device : "");
-	snprintf(h->name, sizeof(h->name), "%s", name ? name : "");
+	h->what = c->what;
+	h->all = !c->device;
+	assert_int_equal(h->all, c->what == DOCUMENT_CHANGED_ANY);
+	h->has_name = c->name != NULL;
+	snprintf(h->device, sizeof(h->device), "%s", c->device ? c->device : "");
+	snprintf(h->name, sizeof(h->name), "%s", c->name ? c->name : "");
 }
 
 static void forget(void)
@@ -473,11 +482,11 @@ static void test_conditions_hold(void **state)
 
 /* --- Changes --- */
 
-static void assert_change(const char *device, const char *name)
+static void assert_change(enum document_changed what, const char *device, const char *name)
 {
 	const struct heard_change *h = wait_change();
 
-	assert_false(h->all);
+	assert_int_equal(h->what, what);
 	assert_string_equal(h->device, device);
 	assert_int_equal(h->has_name, name != NULL);
 	assert_string_equal(h->name, name ? name : "");
@@ -489,13 +498,13 @@ static void test_own_changes_are_told(void **state)
 {
 	(void)state;
 	ask(DOCUMENT_VALUE_PUT, "1");
-	assert_change("x", "v");
+	assert_change(DOCUMENT_CHANGED_VALUE, "x", "v");
 	ask(DOCUMENT_STATE_PATCH_DESIRED, "{\"a\":1}");
-	assert_change("x", NULL);
+	assert_change(DOCUMENT_CHANGED_STATE, "x", NULL);
 	ask(DOCUMENT_STATE_PATCH_REPORTED, "{\"temperature\":1}");
-	assert_change("x", "");
+	assert_change(DOCUMENT_CHANGED_STATE_NOT_DELTA, "x", NULL);
 	ask(DOCUMENT_STATE_PATCH_REPORTED, "{\"a\":1}");
-	assert_change("x", NULL);
+	assert_change(DOCUMENT_CHANGED_STATE, "x", NULL);
 }
 
 static void test_changes_of_another_process_are_told(void **state)
@@ -510,7 +519,7 @@ static void test_changes_of_another_process_are_told(void **state)
 	while ((rc = documents_ask(other, &r)) == -ENOTCONN && clock_monotonic_us() < deadline_us)
 		usleep(2000);
 	assert_int_equal(rc, 0);
-	assert_change("x", "v");
+	assert_change(DOCUMENT_CHANGED_VALUE, "x", "v");
 	assert_string_equal(ask(DOCUMENT_VALUE_GET, NULL)->payload, "from there");
 	documents_close(other);
 }
@@ -520,7 +529,7 @@ static void test_changes_by_plain_sql_are_told(void **state)
 	(void)state;
 	pg_cluster_sql(&cluster,
 		       "insert into device_state (device, desired) values ('y', '{\"a\": 1}')");
-	assert_change("y", NULL);
+	assert_change(DOCUMENT_CHANGED_STATE, "y", NULL);
 	pg_cluster_sql(&cluster, "truncate device_state");
 	wait_all_changed();
 }
@@ -542,6 +551,250 @@ static void test_a_flood_of_changes_becomes_one(void **state)
 		poll_for(docs, 0);
 	}
 	assert_true(heard_all());
+}
+
+/* --- Messages --- */
+
+static void send_sql(const char *device, const char *text)
+{
+	char sql[200];
+
+	snprintf(sql, sizeof(sql), "insert into downlink (device, payload) values ('%s', '%s')",
+		 device, text);
+	pg_cluster_sql(&cluster, sql);
+}
+
+static const struct heard *next_message(const char *name, int64_t done)
+{
+	struct document_request r = request(DOCUMENT_DOWNLINK_NEXT, NULL);
+
+	r.name = name;
+	r.over = "coap";
+	r.if_version = done;
+	return ask_request(r);
+}
+
+static enum document_outcome mark(int64_t id)
+{
+	struct document_request r = request(DOCUMENT_DOWNLINK_DONE, NULL);
+
+	r.if_version = id;
+	r.over = "mqtt";
+	return ask_request(r)->outcome;
+}
+
+static void wait_waiting(const char *device, bool expected)
+{
+	int64_t deadline_us = clock_monotonic_us() + PATIENCE_US;
+
+	while (documents_waiting(docs, device) != expected) {
+		if (clock_monotonic_us() > deadline_us)
+			fail_msg("%s: still not %s", device, expected ? "waiting" : "done");
+		poll_for(docs, 10);
+	}
+}
+
+static void test_messages_are_given_one_after_the_other(void **state)
+{
+	const struct heard *h;
+	int64_t first;
+
+	(void)state;
+	send_sql("x", "one");
+	send_sql("x", "two");
+	h = next_message(NULL, -1);
+	assert_int_equal(h->outcome, DOCUMENT_OK);
+	assert_string_equal(h->payload, "one");
+	assert_int_equal(h->waiting, 1);
+	assert_false(h->has_name);
+	first = h->version;
+	assert_int_equal(next_message(NULL, -1)->version, first);
+	h = next_message(NULL, first);
+	assert_true(h->version > first);
+	assert_string_equal(h->payload, "two");
+	assert_int_equal(h->waiting, 0);
+	assert_int_equal(next_message(NULL, h->version)->outcome, DOCUMENT_NOT_FOUND);
+}
+
+static void test_messages_have_subtopics(void **state)
+{
+	const struct heard *h;
+
+	(void)state;
+	pg_cluster_sql(&cluster, "insert into downlink (device, subtopic, payload, format) values"
+				 " ('x', 'cfg/a', '\\x00ff', 4711), ('x', null, '', null)");
+	h = next_message(NULL, -1);
+	assert_string_equal(h->name, "cfg/a");
+	assert_int_equal(h->format, 4711);
+	assert_int_equal(h->len, 2);
+	h = next_message("", -1);
+	assert_int_equal(h->outcome, DOCUMENT_OK);
+	assert_false(h->has_name);
+	assert_int_equal(h->len, 0);
+	assert_int_equal(h->format, -1);
+	assert_int_equal(h->waiting, 0);
+	assert_int_equal(next_message("cfg/a", -1)->len, 2);
+	h = next_message("cfg", -1);
+	assert_int_equal(h->outcome, DOCUMENT_NOT_FOUND);
+	assert_int_equal(h->waiting, 2);
+}
+
+static void test_a_message_without_a_format_is_looked_at(void **state)
+{
+	static const struct {
+		const char *sql;
+		int format;
+	} messages[] = {
+		{"'{\"led\": 1}'", 50},	   {"'[1, 2]'", 50},   {"'7'", 50},
+		{"'led on'", 0},	   {"'{\"led\":'", 0}, {"'\\xc3a4'", 0},
+		{"'\\xa1636c656401'", 60}, {"'\\xa163'", 42},  {"'\\x0102'", 42},
+	};
+	int64_t id = -1;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(messages) / sizeof(*messages); i++) {
+		char sql[120];
+		const struct heard *h;
+
+		snprintf(sql, sizeof(sql),
+			 "insert into downlink (device, payload) values ('x', %s)",
+			 messages[i].sql);
+		pg_cluster_sql(&cluster, sql);
+		h = next_message(NULL, id);
+		assert_int_equal(h->outcome, DOCUMENT_OK);
+		if (h->format != messages[i].format)
+			fail_msg("%s: %d", messages[i].sql, h->format);
+		id = h->version;
+	}
+}
+
+static void test_a_message_is_marked_by_itself(void **state)
+{
+	int64_t id;
+
+	(void)state;
+	send_sql("x", "one");
+	id = next_message(NULL, -1)->version;
+	assert_int_equal(mark(id + 1), DOCUMENT_NOT_FOUND);
+	assert_int_equal(mark(id), DOCUMENT_OK);
+	assert_int_equal(mark(id), DOCUMENT_OK);
+	assert_int_equal(next_message(NULL, -1)->outcome, DOCUMENT_NOT_FOUND);
+	pg_cluster_sql(&cluster, "do $$ begin if not exists (select from downlink where"
+				 " delivered_over = 'mqtt') then raise 'no'; end if; end $$");
+}
+
+static void test_a_message_is_told_and_waits_until_none_is_found(void **state)
+{
+	struct document_request of_y = request(DOCUMENT_DOWNLINK_NEXT, NULL);
+	int64_t id;
+
+	(void)state;
+	of_y.device = "y";
+	of_y.name = NULL;
+	assert_false(documents_waiting(docs, "x"));
+	send_sql("x", "one");
+	assert_change(DOCUMENT_CHANGED_DOWNLINK, "x", NULL);
+	assert_true(documents_waiting(docs, "x"));
+	assert_false(documents_waiting(docs, "y"));
+	assert_int_equal(ask_request(of_y)->outcome, DOCUMENT_NOT_FOUND);
+	id = next_message(NULL, -1)->version;
+	assert_int_equal(next_message("other", -1)->outcome, DOCUMENT_NOT_FOUND);
+	assert_true(documents_waiting(docs, "x"));
+	assert_int_equal(next_message("other", id)->outcome, DOCUMENT_NOT_FOUND);
+	assert_false(documents_waiting(docs, "x"));
+	forget();
+	send_sql("x", "two");
+	assert_change(DOCUMENT_CHANGED_DOWNLINK, "x", NULL);
+	assert_true(documents_waiting(docs, "x"));
+}
+
+static void test_messages_from_before_the_connection_wait(void **state)
+{
+	struct document_options o = options(cluster.url);
+
+	(void)state;
+	clean();
+	send_sql("y", "early");
+	pg_cluster_sql(&cluster, "insert into downlink (device, payload, expires_at)"
+				 " values ('x', 'late', now() - interval '1 s')");
+	docs = open_with(&o);
+	wait_connected();
+	assert_true(documents_waiting(docs, "y"));
+	assert_false(documents_waiting(docs, "x"));
+
+	/* While it is away, what was known; afterwards, what is. */
+	pg_cluster_stop(&cluster);
+	for (int i = 0; i < 1000 && try_ask(DOCUMENT_VALUE_GET, NULL, 0) != -ENOTCONN; i++)
+		poll_for(docs, 10);
+	assert_int_equal(try_ask(DOCUMENT_VALUE_GET, NULL, 0), -ENOTCONN);
+	assert_true(documents_waiting(docs, "y"));
+	documents_close(docs);
+	pg_cluster_start(&cluster);
+	docs = open_with(&o);
+	wait_waiting("y", true);
+	pg_cluster_sql(&cluster, "delete from downlink");
+	assert_true(documents_waiting(docs, "y"));
+	send_sql("x", "1");
+	forget();
+	pg_cluster_kill(&cluster);
+	pg_cluster_start(&cluster);
+	wait_all_changed();
+	wait_waiting("y", false);
+	assert_true(documents_waiting(docs, "x"));
+	documents_close(docs);
+}
+
+#define FLEET 5000
+
+static size_t visited;
+
+static void visit(void *arg, const char *device)
+{
+	(void)arg;
+	assert_true(documents_waiting(docs, device));
+	visited++;
+}
+
+static void test_every_device_that_waits_is_visited(void **state)
+{
+	(void)state;
+	documents_each_waiting(docs, visit, NULL);
+	assert_int_equal(visited, 0);
+	pg_cluster_sql(&cluster, "insert into device (id) select 'f' || n from"
+				 " generate_series(1, 5000) n; insert into downlink (device,"
+				 " payload) select id, '1' from device where id ~ '^f'");
+	for (int i = 1; i <= FLEET; i++) {
+		char device[16];
+
+		snprintf(device, sizeof(device), "f%d", i);
+		wait_waiting(device, true);
+	}
+	documents_each_waiting(docs, visit, NULL);
+	assert_int_equal(visited, FLEET);
+}
+
+static void test_a_set_that_is_full_says_yes(void **state)
+{
+	struct waiting w = {0};
+	char device[16];
+	size_t len;
+
+	(void)state;
+	for (int i = 0; i < WAITING_MAX; i++) {
+		snprintf(device, sizeof(device), "d%d", i);
+		waiting_add(&w, device);
+	}
+	assert_true(waiting_has(&w, "d0") && waiting_has(&w, device));
+	assert_false(waiting_has(&w, "other"));
+	waiting_remove(&w, "d7");
+	assert_false(waiting_has(&w, "d7"));
+	waiting_add(&w, "d7");
+	waiting_add(&w, "one too many");
+	assert_true(waiting_has(&w, "one too many") && waiting_has(&w, "other"));
+	free(waiting_copy(&w, &len));
+	assert_true(len > WAITING_MAX * sizeof("d0"));
+	waiting_free(&w);
+	assert_false(waiting_has(&w, "d0"));
 }
 
 /* --- The queue --- */
@@ -700,7 +953,7 @@ static void test_stopped_database_is_found_again(void **state)
 	assert_string_equal(ask(DOCUMENT_VALUE_GET, NULL)->payload, "kept");
 	change_count = 0;
 	pg_cluster_sql(&cluster, "select desire('x', '{\"a\": 1}')");
-	assert_change("x", NULL);
+	assert_change(DOCUMENT_CHANGED_STATE, "x", NULL);
 }
 
 static void test_silent_database_is_given_up(void **state)
@@ -862,6 +1115,18 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(test_changes_by_plain_sql_are_told, begin, end),
 		cmocka_unit_test_setup_teardown(test_a_flood_of_changes_becomes_one, begin, end),
+		cmocka_unit_test_setup_teardown(test_messages_are_given_one_after_the_other, begin,
+						end),
+		cmocka_unit_test_setup_teardown(test_messages_have_subtopics, begin, end),
+		cmocka_unit_test_setup_teardown(test_a_message_without_a_format_is_looked_at, begin,
+						end),
+		cmocka_unit_test_setup_teardown(test_a_message_is_marked_by_itself, begin, end),
+		cmocka_unit_test_setup_teardown(
+			test_a_message_is_told_and_waits_until_none_is_found, begin, end),
+		cmocka_unit_test(test_messages_from_before_the_connection_wait),
+		cmocka_unit_test_setup_teardown(test_every_device_that_waits_is_visited, begin,
+						end),
+		cmocka_unit_test(test_a_set_that_is_full_says_yes),
 		cmocka_unit_test_setup_teardown(test_ten_thousand_requests_are_answered_in_order,
 						begin_with_long_queue, end),
 		cmocka_unit_test_setup_teardown(test_one_device_has_its_share_of_the_queue,
