@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Values: literals, paths, calls, arrays, objects, CASE, and what is in parentheses. */
-#include <limits.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -94,7 +94,7 @@ struct rule_tree parse_number(struct parser *p, size_t at, bool negative)
 	size_t len = t->len;
 	char text[NUMBER_MAX + 8], reason[64];
 	struct value v;
-	int n;
+	int n, error;
 
 	while (len > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9') {
 		digits++;
@@ -105,10 +105,13 @@ struct rule_tree parse_number(struct parser *p, size_t at, bool negative)
 		return nothing;
 	}
 	n = snprintf(text, sizeof(text), "%s%.*s", negative ? "-" : "", (int)len, digits);
-	if (json_decode(p->arena, text, (size_t)n, &limits, &v, reason, sizeof(reason)) != 0) {
+	error = json_decode(p->arena, text, (size_t)n, &limits, &v, reason, sizeof(reason));
+	if (error == -ENOMEM)
+		lexer_fail_memory(&p->lx);
+	else if (error)
 		lexer_fail(&p->lx, at, "the number is too large");
+	if (error)
 		return nothing;
-	}
 	return literal_at(p, at, v);
 }
 

@@ -39,9 +39,10 @@ bool parser_enter(struct parser *p)
 {
 	if (p->lx.error)
 		return false;
-	if (p->depth == RULE_DEPTH_MAX) {
-		lexer_fail(&p->lx, p->lx.token.at, "expressions are nested more than %d deep",
-			   RULE_DEPTH_MAX);
+	if (p->depth == PARSER_DEPTH_MAX) {
+		lexer_fail(&p->lx, p->lx.token.at,
+			   "expressions and parentheses are nested more than %d deep",
+			   PARSER_DEPTH_MAX);
 		return false;
 	}
 	p->depth++;

@@ -4,9 +4,9 @@
  * made of around them.
  *
  * One recursive function per construct, and one for all binary operators, by level. Every
- * construct that may contain itself counts against RULE_DEPTH_MAX before it is entered, and every
- * node's height when it is made, so neither parsing nor whoever walks the tree later recurses
- * deeper than that allows.
+ * construct that may contain itself counts against PARSER_DEPTH_MAX before it is entered, and every
+ * node's height against RULE_DEPTH_MAX when it is made, so neither parsing nor whoever walks the
+ * tree later recurses deeper than that allows.
  */
 #ifndef FG_RULE_PARSER_H
 #define FG_RULE_PARSER_H
@@ -14,6 +14,13 @@
 #include "core/base/arena.h"
 #include "core/rule/ast.h"
 #include "core/rule/lexer.h"
+
+/*
+ * Parentheses count too, as trees do not know them. No node needs more than two of what counts when
+ * it is printed (a NOT and the parentheses around it), so every tree of an allowed height can be
+ * printed and read again.
+ */
+#define PARSER_DEPTH_MAX (2 * RULE_DEPTH_MAX)
 
 /* How tightly an expression holds together; the printer sets parentheses by it. */
 enum rule_level {

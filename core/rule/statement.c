@@ -137,15 +137,25 @@ static void check_twice(struct parser *p, const struct rule_field *fields, size_
 	}
 }
 
-/* AWS's SELECT VALUE x, which a member called value must not be taken for. */
-static bool is_select_value(const struct parser *p, const struct token *first)
+/*
+ * AWS's SELECT VALUE x, which a member called value must not be taken for: what follows cannot
+ * follow a name. Looking ahead is reading and going back.
+ */
+static bool is_select_value(const struct parser *p)
 {
-	const struct token *t = &p->lx.token;
+	struct lexer lx = p->lx;
+	const struct token *t = &lx.token;
 
-	return first->kind == TOKEN_WORD && first->data_len == 5 &&
-	       strncasecmp(first->data, "value", 5) == 0 &&
-	       (t->kind == TOKEN_NAME || t->kind == TOKEN_TEXT || t->kind == TOKEN_NUMBER ||
-		(t->kind == TOKEN_WORD && t->word == WORD_NONE) || lexer_is_sign(&p->lx, '{'));
+	if (t->kind != TOKEN_WORD || t->data_len != 5 || strncasecmp(t->data, "value", 5) != 0)
+		return false;
+	lexer_next(&lx);
+	if (lexer_skip_sign(&lx, '*'))
+		return lexer_is_word(&lx, WORD_FROM);
+	if (t->kind == TOKEN_WORD)
+		return t->word == WORD_CASE ||
+		       (t->word == WORD_NONE && !rule_word_hint(t->data, t->data_len));
+	return t->kind == TOKEN_NAME || t->kind == TOKEN_TEXT || t->kind == TOKEN_NUMBER ||
+	       lexer_is_sign(&lx, '{');
 }
 
 static void parse_field(struct parser *p, struct rule_field *f)
@@ -159,12 +169,14 @@ static void parse_field(struct parser *p, struct rule_field *f)
 				   "'*' has no name of its own: write payload AS name");
 		return;
 	}
+	if (is_select_value(p)) {
+		lexer_fail(&p->lx, first.at, "SELECT VALUE is AWS's and not part of this language");
+		return;
+	}
 	f->expression = parse_expression(p).node;
 	if (p->lx.error)
 		return;
-	if (is_select_value(p, &first))
-		lexer_fail(&p->lx, first.at, "SELECT VALUE is AWS's and not part of this language");
-	else if (lexer_skip_word(&p->lx, WORD_AS))
+	if (lexer_skip_word(&p->lx, WORD_AS))
 		parse_alias(p, f);
 	else
 		name_without_as(p, f, &first);
@@ -190,8 +202,12 @@ static void parse_select(struct parser *p, struct rule_statement *s)
 		check_twice(p, fields, count, at);
 		count++;
 	} while (!p->lx.error && lexer_skip_sign(&p->lx, ','));
-	if (p->lx.error)
+	if (!lexer_is_word(&p->lx, WORD_FROM)) {
+		bool renamed = fields[count - 1].everything || fields[count - 1].alias_given;
+
+		lexer_fail_expected(&p->lx, renamed ? "',' or FROM" : "AS, ',' or FROM");
 		return;
+	}
 	s->fields = arena_alloc(p->arena, count * sizeof(*fields));
 	if (!s->fields) {
 		lexer_fail_memory(&p->lx);
@@ -217,15 +233,13 @@ static void check_filter(struct parser *p, const char *filter, size_t at)
 			   "EMQX's events are not here; presence is on m/presence/<device>");
 }
 
+/* FROM is looked at. */
 static void parse_from(struct parser *p, struct rule_statement *s)
 {
 	const struct token *t = &p->lx.token;
 	size_t at;
 
-	if (!lexer_skip_word(&p->lx, WORD_FROM)) {
-		lexer_fail_expected(&p->lx, "',' or FROM");
-		return;
-	}
+	lexer_next(&p->lx);
 	if (t->kind != TOKEN_TEXT && t->kind != TOKEN_NAME) {
 		lexer_fail_expected(&p->lx, "a topic filter in quotes");
 		return;
