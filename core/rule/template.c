@@ -67,7 +67,8 @@ static int render(struct rule_evaluation *e, const struct rule_template *t, cons
 		return rc;
 	*out = to;
 	for (size_t i = 0; i < t->count; i++) {
-		memcpy(to, texts[i].data, texts[i].len);
+		if (texts[i].len > 0)
+			memcpy(to, texts[i].data, texts[i].len);
 		to += texts[i].len;
 	}
 	*to = '\0';

@@ -24,6 +24,7 @@ int rule_fixture_set_up(void **state)
 		return -1;
 	arena_init(&f->payload, 65536, 16u << 20);
 	arena_init(&f->arena, 65536, 16u << 20);
+	arena_init(&f->printed, 65536, 16u << 20);
 	f->in.topic = "m/d/dev-1/d2c";
 	f->in.device = "dev-1";
 	f->in.received_at_us = RECEIVED_AT_US;
@@ -38,6 +39,7 @@ int rule_fixture_tear_down(void **state)
 
 	arena_free(&f->payload);
 	arena_free(&f->arena);
+	arena_free(&f->printed);
 	free(f);
 	return 0;
 }
@@ -70,7 +72,7 @@ void rule_fixture_cbor(struct rule_fixture *f, const void *data, size_t len)
 
 static const char *error_text(struct rule_fixture *f)
 {
-	char *text = arena_alloc(&f->arena, RULE_WHY_MAX + 8);
+	char *text = arena_alloc(&f->printed, RULE_WHY_MAX + 8);
 
 	assert_non_null(text);
 	snprintf(text, RULE_WHY_MAX + 8, "error: %s", f->why);
@@ -84,12 +86,13 @@ static int evaluate(struct rule_fixture *f, const char *statement, struct value 
 	int rc;
 
 	arena_reset(&f->arena);
+	arena_reset(&f->printed);
 	if (rule_parse(&s, "t", statement, strlen(statement), f->why, sizeof(f->why)) != 0)
 		fail_msg("%s", f->why);
 	rc = rule_evaluate(s, &f->in, &f->arena, out, f->why, sizeof(f->why));
 	if (rc == 1) { /* literals are the statement's */
 		size_t len;
-		char *json = value_print_json(&f->arena, out, &len);
+		char *json = value_print_json(&f->printed, out, &len);
 
 		assert_non_null(json);
 		out->type = VALUE_TEXT;

@@ -8,6 +8,7 @@
 struct rule_fixture {
 	struct arena payload; /* reset by each payload_... */
 	struct arena arena;   /* of an evaluation; reset by each */
+	struct arena printed; /* what the last one gave */
 	struct value value;
 	struct rule_input in;
 	char why[RULE_WHY_MAX];
