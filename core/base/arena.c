@@ -2,6 +2,7 @@
 #include "core/base/arena.h"
 
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,45 @@ char *arena_strndup(struct arena *a, const char *s, size_t len)
 		memcpy(copy, s, len);
 	copy[len] = '\0';
 	return copy;
+}
+
+struct arena_mark arena_mark(const struct arena *a)
+{
+	return (struct arena_mark){a->current, a->current ? a->current->used : 0, a->used};
+}
+
+/* Empty the chunks from *link on, as far as any were used since. */
+static void empty_chunks(struct arena *a, struct arena_chunk **link)
+{
+	const struct arena_chunk *last = a->current;
+	bool more = *link != NULL;
+
+	while (more) {
+		struct arena_chunk *c = *link;
+
+		more = c != last && c->next;
+		if (c->size > a->chunk_size) {
+			*link = c->next;
+			free(c);
+		} else {
+			c->used = 0;
+			link = &c->next;
+		}
+	}
+}
+
+/* What lies behind the current chunk is empty, so it is empty behind the mark's, too. */
+void arena_rewind(struct arena *a, struct arena_mark mark)
+{
+	if (!mark.chunk) {
+		arena_reset(a);
+		return;
+	}
+	if (a->current != mark.chunk)
+		empty_chunks(a, &mark.chunk->next);
+	mark.chunk->used = mark.chunk_used;
+	a->current = mark.chunk;
+	a->used = mark.used;
 }
 
 /*

@@ -32,6 +32,17 @@ char *arena_strndup(struct arena *a, const char *s, size_t len);
  * allocation larger than chunk_size needed. */
 void arena_reset(struct arena *a);
 
+/* A moment of an arena, to go back to: what was handed out since becomes invalid, what was there
+ * before stays. No reset between the two. */
+struct arena_mark {
+	struct arena_chunk *chunk;
+	size_t chunk_used;
+	size_t used;
+};
+
+struct arena_mark arena_mark(const struct arena *a);
+void arena_rewind(struct arena *a, struct arena_mark mark);
+
 /* Give all memory back. The arena may be used again as after arena_init. */
 void arena_free(struct arena *a);
 

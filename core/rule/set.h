@@ -9,11 +9,13 @@
 #ifndef FG_RULE_SET_H
 #define FG_RULE_SET_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/rate_limit.h"
 #include "core/registry/registry.h"
 #include "core/rule/action.h"
 #include "core/rule/statement.h"
@@ -22,14 +24,22 @@
 #define RULE_FIRES_MAX                                                                             \
 	1000 /* of one message, chains included; beyond, the rest is cut and counted */
 
-struct rule_counters { /* since the process began; relaxed atomics */
+struct rule_counters { /* since the rule was first loaded; relaxed atomics */
 	_Atomic uint64_t matched, errors, cut;
 	_Atomic int64_t matched_at_us, failed_at_us;
 	_Atomic bool cut_said; /* "logged once" */
+
+	/* Of counters.c. */
+	_Atomic size_t references;
+	pthread_mutex_t lock;
+	char last_error[RULE_WHY_MAX];
+	struct rate_limit said;
 };
 
-/* The text of a rule's last error. */
+/* Count an error, and keep its text. */
 void rule_counters_fail(struct rule_counters *c, const char *why, int64_t now_us);
+
+/* The text of a rule's last error; "" when there was none. */
 void rule_counters_last_error(struct rule_counters *c, char why[RULE_WHY_MAX]);
 
 struct rule {
@@ -42,6 +52,14 @@ struct rule {
 };
 
 struct rule_set;
+
+/*
+ * Compile the rules of a snapshot. Counters, and which problems were logged already, are those of
+ * the set before (NULL: none), which is not changed. 0 or -ENOMEM. For rules_acquire, and for who
+ * has no registry.
+ */
+int rule_set_make(const struct rule_set **out, const struct snapshot *snapshot,
+		  const struct rule_set *before);
 
 /* Enabled rules, refused ones (problem) included, by name. */
 size_t rule_set_count(const struct rule_set *s);
@@ -74,7 +92,8 @@ struct rule_firing { /* valid until the callback returns */
 struct rule_visitor {
 	void *arg;
 	/* An action of a rule that matched. 0, or -errno with the reason in why: the action failed,
-	 * which is counted, and the rule's error action is fired in its place. */
+	 * which is counted, and the rule's error action is fired in its place. What could not be
+	 * republished triggers no rules. `drop` is fired for the message itself only. */
 	int (*fired)(void *arg, const struct rule_firing *f, char *why, size_t why_len);
 	/* Count matches, errors and cuts, and say errors: true for one of those who run the message
 	 * only, the relay. */
@@ -82,18 +101,25 @@ struct rule_visitor {
 };
 
 /*
- * Run a message, and what is republished of it, to a depth of RULE_CHAIN_MAX. A failing rule stops
- * nothing: it is counted, its error action fired, and the next rule runs. The arena is not reset.
- * Errors are logged, for each rule at most now and then.
+ * Run a message, and what is republished of it, to a depth of RULE_CHAIN_MAX: four rules may
+ * trigger one another, and what the fourth republishes triggers none. The rules that then are not
+ * run count a cut. A failing rule stops nothing: it is counted, its error action fired, and the
+ * next rule runs. Errors are logged, for each rule at most now and then.
+ *
+ * What was in the arena stays; what a rule needed of it is given back when the rule is through.
+ *
+ * Without v->counts, only what the visitor itself refused is counted and logged, for the one who
+ * counts finds the rest.
  */
 void rule_set_run(const struct rule_set *s, const struct rule_input *in, struct arena *a,
 		  const struct rule_visitor *v);
 
-/* Does a rule with the action `drop` match? An evaluation that fails keeps the message. */
+/* Does a rule with the action `drop` match the message itself? An evaluation that fails keeps the
+ * message. */
 bool rule_set_drops(const struct rule_set *s, const struct rule_input *in, struct arena *a);
 
 /* An action failed after it was fired, as the database says of a store: count it, and fire the
- * rule's error action. */
+ * rule's error action. what_failed: the kind of action and its object, as "store public.alarm". */
 void rule_failed_later(const struct rule *r, const struct rule_input *in, const char *what_failed,
 		       const char *why, struct arena *a, const struct rule_visitor *v);
 
@@ -106,11 +132,12 @@ int rules_open(struct rules **out, struct registry *registry);
 void rules_close(struct rules *r); /* NULL is allowed */
 
 /* The set as of now, with a reference for the caller. Compiled here when the rules of the registry
- * have changed (not for other changes), so it costs nothing otherwise. Never NULL. Any thread.
- * Rules that are refused are logged once. */
+ * have changed (not for other changes), so it costs nothing otherwise; while one thread compiles,
+ * others get the set before. Never NULL. Any thread. Rules that are refused are logged once. */
 const struct rule_set *rules_acquire(struct rules *r);
 
-/* Moves when rules_acquire would give another set; a relaxed atomic read. Any thread. */
+/* Moves when rules_acquire may give another set: read it before, and ask again when it has moved. A
+ * relaxed atomic read. Any thread. */
 uint64_t rules_generation(struct rules *r);
 
 #endif

@@ -122,6 +122,65 @@ static void test_chunks_are_used_again_after_reset(void **state)
 	arena_free(&a);
 }
 
+static void test_rewinding_keeps_what_was_there_before(void **state)
+{
+	struct arena_mark mark;
+	struct arena a;
+	char *before, *again;
+
+	(void)state;
+	arena_init(&a, CHUNK, LIMIT);
+	before = arena_strndup(&a, "before", 6);
+	mark = arena_mark(&a);
+	again = arena_alloc(&a, 100);
+	for (int i = 0; i < 100; i++) {
+		/* The rest of the first chunk, two more, and one of its own. */
+		for (int k = 0; k < 20; k++)
+			assert_non_null(memset(arena_alloc(&a, 100), 'x', 100));
+		assert_non_null(memset(arena_alloc(&a, 3 * CHUNK), 'x', 3 * CHUNK));
+		arena_rewind(&a, mark);
+		assert_string_equal(before, "before");
+		assert_ptr_equal(arena_alloc(&a, 100), again);
+	}
+	arena_rewind(&a, mark);
+	assert_non_null(arena_alloc(&a, LIMIT - 16));
+	assert_null(arena_alloc(&a, 1));
+	arena_free(&a);
+}
+
+static void test_rewinding_to_the_beginning_is_a_reset(void **state)
+{
+	struct arena_mark mark;
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, CHUNK, LIMIT);
+	mark = arena_mark(&a);
+	assert_non_null(arena_alloc(&a, LIMIT));
+	arena_rewind(&a, mark);
+	assert_non_null(arena_alloc(&a, LIMIT));
+	arena_free(&a);
+}
+
+static void test_rewinding_gives_large_allocations_back(void **state)
+{
+	struct arena_mark mark;
+	size_t before;
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, CHUNK, 100 * LIMIT);
+	assert_non_null(arena_alloc(&a, 1));
+	mark = arena_mark(&a);
+	before = mallinfo2().uordblks;
+	for (size_t size = CHUNK + 1; size < 50 * CHUNK; size += CHUNK) {
+		assert_non_null(arena_alloc(&a, size));
+		arena_rewind(&a, mark);
+	}
+	assert_int_equal(mallinfo2().uordblks, before);
+	arena_free(&a);
+}
+
 /* What a peer can do that sends ever longer messages: each request just fits no chunk kept so far.
  */
 static void test_growing_requests_do_not_pile_memory_up(void **state)
@@ -164,6 +223,9 @@ int main(void)
 		cmocka_unit_test(test_strndup_copies_and_terminates),
 		cmocka_unit_test(test_reset_gives_the_whole_limit_back),
 		cmocka_unit_test(test_chunks_are_used_again_after_reset),
+		cmocka_unit_test(test_rewinding_keeps_what_was_there_before),
+		cmocka_unit_test(test_rewinding_to_the_beginning_is_a_reset),
+		cmocka_unit_test(test_rewinding_gives_large_allocations_back),
 		cmocka_unit_test(test_growing_requests_do_not_pile_memory_up),
 		cmocka_unit_test(test_free_leaves_an_arena_that_can_be_used_again),
 	};
