@@ -233,7 +233,8 @@ static void test_like(void **state)
 	      {"'a\\b' LIKE 'a\\\\b'", "true"}, {"'a\\' LIKE 'a\\'", "true"},
 	      {"'x50%y' LIKE '%\\%_'", "true"});
 	CHECK(state, {"'blåbær' LIKE 'bl_b_r'", "true"}, {"'å' LIKE '_'", "true"},
-	      {"'å' LIKE '__'", "false"}, {"'xåy' LIKE '%_y'", "true"}, {"'å😀' LIKE '%_'", "true"},
+	      {"'å' LIKE '__'", "false"}, {"'xåy' LIKE '%_y'", "true"},
+	      {"'axå' LIKE '%x_'", "true"}, {"'å' LIKE '_%_'", "false"}, {"'å😀' LIKE '%_'", "true"},
 	      {"'å😀' LIKE '__'", "true"}, {"12.5 LIKE '12%'", "true"},
 	      {"null LIKE '%'", "undefined"}, {"missing LIKE '%'", "undefined"},
 	      {"'a' LIKE missing", "undefined"}, {"'a' NOT LIKE missing", "undefined"});
