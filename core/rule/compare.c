@@ -36,13 +36,23 @@ bool rule_member_is(const struct member *m, const char *name, size_t len)
 	return m->key_len == len && memcmp(m->key, name, len) == 0;
 }
 
+/* What most of an evaluation's time is spent on: the last letter tells most names of one length
+ * apart (temp1, temp2) before memcmp is called. */
 const struct value *rule_member(const struct value *v, const char *name, size_t len)
 {
+	char last = len > 0 ? name[len - 1] : 0;
+
 	if (v->type != VALUE_MAP)
 		return NULL;
-	for (size_t i = 0; i < v->u.map.count; i++)
-		if (rule_member_is(&v->u.map.members[i], name, len))
-			return &v->u.map.members[i].value;
+	for (size_t i = 0; i < v->u.map.count; i++) {
+		const struct member *m = &v->u.map.members[i];
+
+		if (m->is_label
+			    ? label_is(m, name, len)
+			    : m->key_len == len && (len == 0 || (m->key[len - 1] == last &&
+								 memcmp(m->key, name, len) == 0)))
+			return &m->value;
+	}
 	return NULL;
 }
 

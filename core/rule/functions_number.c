@@ -73,7 +73,9 @@ int rule_call_floor(struct rule_evaluation *e, const struct rule_result *args, s
  */
 static double to_decimals(double x, int64_t decimals, double (*f)(double))
 {
-	double scale = pow(10, (double)decimals), scaled = x * scale;
+	static const double powers[DECIMALS_MAX + 1] = {
+		1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+	double scale = powers[decimals], scaled = x * scale;
 
 	if (fabs(scaled) >= NO_FRACTION || round(scaled) / scale == x)
 		return x;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A statement of a message: WHERE, then the map that SELECT gives. */
 #include <errno.h>
+#include <string.h>
 
 #include "core/rule/evaluation.h"
 
@@ -79,6 +80,12 @@ static void put_everything(struct value *map, const struct value *all)
 {
 	const struct value before = *map;
 
+	if (before.u.map.count == 0 && all->u.map.count > 0) {
+		memcpy(map->u.map.members, all->u.map.members,
+		       all->u.map.count * sizeof(struct member));
+		map->u.map.count = all->u.map.count;
+		return;
+	}
 	for (size_t i = 0; i < all->u.map.count; i++) {
 		const struct member *m = &all->u.map.members[i];
 		char buffer[RULE_LABEL_MAX];
