@@ -34,7 +34,7 @@ static enum scheme scheme_of(const struct rule_result *args, size_t count)
 	for (size_t i = 0; i < 3; i++)
 		if (strlen(names[i]) == v->u.text.len &&
 		    memcmp(names[i], v->u.text.data, v->u.text.len) == 0)
-			return SCHEME_BASE64 + i;
+			return (enum scheme)(SCHEME_BASE64 + i);
 	return SCHEME_UNKNOWN;
 }
 

@@ -3,6 +3,7 @@
  * A statement in its canonical form: one line, words in capitals, parentheses only where the tree
  * needs them. Recursion ends where parsing's did (RULE_DEPTH_MAX).
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static bool is_negative(const struct rule_node *n)
 		return false;
 	if (n->u.literal.type == VALUE_INTEGER)
 		return n->u.literal.u.integer < 0;
-	return n->u.literal.type == VALUE_NUMBER && __builtin_signbit(n->u.literal.u.number);
+	return n->u.literal.type == VALUE_NUMBER && signbit(n->u.literal.u.number);
 }
 
 static enum rule_level level_of(const struct rule_node *n)

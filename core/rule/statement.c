@@ -66,27 +66,36 @@ const char *rule_default_alias(const struct rule_node *n, size_t *len)
 	}
 }
 
-static void parse_alias(struct parser *p, struct rule_field *f)
+static bool set_alias(struct parser *p, struct rule_field *f, const char *name, size_t len)
+{
+	f->alias = arena_strndup(p->arena, name, len);
+	f->alias_len = len;
+	if (!f->alias)
+		lexer_fail_memory(&p->lx);
+	return f->alias;
+}
+
+static bool parse_alias(struct parser *p, struct rule_field *f)
 {
 	const struct token *t = &p->lx.token;
 
 	if (t->kind == TOKEN_WORD && t->word != WORD_NONE) {
 		lexer_fail_expected(&p->lx, "a name (a word of the language is put in quotes)");
-		return;
+		return false;
 	}
 	if (t->kind != TOKEN_WORD && t->kind != TOKEN_NAME) {
 		lexer_fail_expected(&p->lx, "a name");
-		return;
+		return false;
 	}
-	f->alias = arena_strndup(p->arena, t->data, t->data_len);
-	f->alias_len = t->data_len;
 	f->alias_given = true;
-	if (!f->alias)
-		lexer_fail_memory(&p->lx);
+	if (!set_alias(p, f, t->data, t->data_len))
+		return false;
 	lexer_next(&p->lx);
-	if (lexer_is_sign(&p->lx, '.') || lexer_is_sign(&p->lx, '['))
-		lexer_fail(&p->lx, p->lx.token.at,
-			   "AS takes one name; an object inside is written {'name': value}");
+	if (!lexer_is_sign(&p->lx, '.') && !lexer_is_sign(&p->lx, '['))
+		return true;
+	lexer_fail(&p->lx, p->lx.token.at,
+		   "AS takes one name; an object inside is written {'name': value}");
+	return false;
 }
 
 /* clientid() is the function device(), but whoever wrote it expects `clientid`. */
@@ -97,26 +106,19 @@ static bool is_other_name(const struct rule_node *n, const struct token *first)
 		strncasecmp(n->u.call.function->name, first->data, first->data_len) != 0);
 }
 
-static void name_without_as(struct parser *p, struct rule_field *f, const struct token *first)
+static bool name_without_as(struct parser *p, struct rule_field *f, const struct token *first)
 {
 	const char *name;
 	size_t len;
 
 	f->alias_given = is_other_name(f->expression, first);
-	if (f->alias_given) {
-		name = first->data;
-		len = first->data_len;
-	} else {
-		name = rule_default_alias(f->expression, &len);
-	}
-	if (!name) {
-		lexer_fail_expected(&p->lx, "AS and a name");
-		return;
-	}
-	f->alias = arena_strndup(p->arena, name, len);
-	f->alias_len = len;
-	if (!f->alias)
-		lexer_fail_memory(&p->lx);
+	if (f->alias_given)
+		return set_alias(p, f, first->data, first->data_len);
+	name = rule_default_alias(f->expression, &len);
+	if (name)
+		return set_alias(p, f, name, len);
+	lexer_fail_expected(&p->lx, "AS and a name");
+	return false;
 }
 
 /* --- Clauses --- */
@@ -125,7 +127,7 @@ static void check_twice(struct parser *p, const struct rule_field *fields, size_
 {
 	const struct rule_field *f = &fields[count];
 
-	for (size_t i = 0; i < count && !p->lx.error; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (f->everything && fields[i].everything)
 			lexer_fail(&p->lx, at, "'*' is there already");
 		else if (!f->everything && !fields[i].everything &&
@@ -158,28 +160,29 @@ static bool is_select_value(const struct parser *p)
 	       lexer_is_sign(&lx, '{');
 }
 
-static void parse_field(struct parser *p, struct rule_field *f)
+/* false: lx.error says why. */
+static bool parse_field(struct parser *p, struct rule_field *f)
 {
 	const struct token first = p->lx.token;
 
 	*f = (struct rule_field){.everything = lexer_skip_sign(&p->lx, '*')};
 	if (f->everything) {
-		if (lexer_is_word(&p->lx, WORD_AS))
-			lexer_fail(&p->lx, p->lx.token.at,
-				   "'*' has no name of its own: write payload AS name");
-		return;
+		if (!lexer_is_word(&p->lx, WORD_AS))
+			return true;
+		lexer_fail(&p->lx, p->lx.token.at,
+			   "'*' has no name of its own: write payload AS name");
+		return false;
 	}
 	if (is_select_value(p)) {
 		lexer_fail(&p->lx, first.at, "SELECT VALUE is AWS's and not part of this language");
-		return;
+		return false;
 	}
 	f->expression = parse_expression(p).node;
-	if (p->lx.error)
-		return;
+	if (!f->expression)
+		return false;
 	if (lexer_skip_word(&p->lx, WORD_AS))
-		parse_alias(p, f);
-	else
-		name_without_as(p, f, &first);
+		return parse_alias(p, f);
+	return name_without_as(p, f, &first);
 }
 
 static void parse_select(struct parser *p, struct rule_statement *s)
@@ -198,7 +201,8 @@ static void parse_select(struct parser *p, struct rule_statement *s)
 			lexer_fail(&p->lx, at, "more than %d fields", RULE_FIELDS_MAX);
 			return;
 		}
-		parse_field(p, &fields[count]);
+		if (!parse_field(p, &fields[count]))
+			return;
 		check_twice(p, fields, count, at);
 		count++;
 	} while (!p->lx.error && lexer_skip_sign(&p->lx, ','));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rule_same.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool same_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -19,8 +20,8 @@ static bool same_literal(const struct value *a, const struct value *b)
 		return a->u.boolean == b->u.boolean;
 	case VALUE_INTEGER:
 		return a->u.integer == b->u.integer;
-	case VALUE_NUMBER: /* to the bit: 0.0 is not -0.0 */
-		return memcmp(&a->u.number, &b->u.number, sizeof(a->u.number)) == 0;
+	case VALUE_NUMBER: /* 0.0 is not -0.0 */
+		return a->u.number == b->u.number && signbit(a->u.number) == signbit(b->u.number);
 	case VALUE_TEXT:
 		return same_bytes(a->u.text.data, a->u.text.len, b->u.text.data, b->u.text.len);
 	default:

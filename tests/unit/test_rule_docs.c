@@ -224,8 +224,10 @@ static void take_item(struct example *x, char *item)
 
 	if (item[0] == '\0')
 		return;
-	if (!colon)
+	if (!colon) {
 		fail_msg("%s, example in line %u: no `key: ` in '%s'", PAGE, x->line, item);
+		return;
+	}
 	*colon = '\0';
 	take(x, item, colon + 2);
 }
