@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "core/payload/text.h"
 #include "core/registry/topic.h"
 
 #define PLACE_MAX      64
@@ -40,9 +41,10 @@ static int bad(const struct reading *r, const char *member, const char *fmt, ...
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(r->err, r->err_len, "rule '%s', %s%s%s: %s", r->name, r->place, *member ? "." : "",
-		 member, what);
-	return -EINVAL;
+	/* What was quoted may have been cut within a character, and the message is for a database.
+	 */
+	return text_reason(r->err, r->err_len, -EINVAL, "rule '%s', %s%s%s: %s", r->name, r->place,
+			   *member ? "." : "", member, what);
 }
 
 static int no_memory(const struct reading *r)

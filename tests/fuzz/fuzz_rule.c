@@ -13,6 +13,7 @@
 #include "core/payload/payload.h"
 #include "core/payload/text.h"
 #include "core/registry/topic.h"
+#include "core/rule/action.h"
 #include "core/rule/ast.h"
 
 #define ARENA_MAX (4u << 20)
@@ -57,6 +58,7 @@ static void check_failure(int rc, const char *why)
 {
 	CHECK(rc == -EBADMSG || rc == -E2BIG || rc == -ENOMEM);
 	CHECK(why[0] != '\0');
+	CHECK(text_is_valid(why, strlen(why)));
 }
 
 static void evaluate(const struct rule_statement *s, const char *data, size_t len)
@@ -151,6 +153,38 @@ static void try_condition(const char *text, const char *data, size_t data_len)
 	free(whole);
 }
 
+static void check_actions(const struct rule_actions *a)
+{
+	CHECK(a->count <= RULE_ACTIONS_MAX);
+	for (size_t i = 0; i < a->count; i++) {
+		const struct rule_action *action = &a->items[i];
+
+		if (action->kind == RULE_REPUBLISH)
+			CHECK(action->republish.topic && action->republish.qos >= 0 &&
+			      action->republish.qos <= 1);
+		if (action->kind == RULE_STORE)
+			CHECK(action->store.table &&
+			      action->store.column_count <= RULE_COLUMNS_MAX);
+	}
+}
+
+static void try_actions(const char *text)
+{
+	struct rule_actions a;
+	char why[RULE_WHY_MAX] = "";
+	int rc = rule_actions_parse(&a, "f", text, why, sizeof(why));
+
+	if (rc)
+		check_why(rc, why, "rule 'f', actions");
+	check_actions(&a);
+	rule_actions_free(&a);
+	rc = rule_error_action_parse(&a, "f", text, why, sizeof(why));
+	if (rc)
+		check_why(rc, why, "rule 'f', error_action");
+	check_actions(&a);
+	rule_actions_free(&a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -168,6 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_statement(text, len, payload, payload_len);
 	try_condition(text, payload, payload_len);
 	try_template(text, payload, payload_len);
+	try_actions(text);
 	if (size > len)
 		try_statement((const char *)data, size, payload, payload_len);
 	free(text);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/base/arena.h"
+#include "core/payload/text.h"
 #include "core/rule/action.h"
 
 static char err[512];
@@ -329,6 +330,20 @@ static void test_values_in_both_formats(void **state)
 	arena_free(&a);
 }
 
+/* The message ends in a column of the database, which takes well-formed UTF-8 only. */
+static void test_what_is_quoted_may_be_cut_within_a_character(void **state)
+{
+	char json[128] = "[{\"";
+	struct rule_actions a;
+
+	(void)state;
+	memset(json + 3, 'a', 79);
+	strcpy(json + 82, "\303\274\": {}}]");
+	assert_int_equal(parse(&a, json), -EINVAL);
+	assert_true(text_is_valid(err, strlen(err)));
+	assert_non_null(strstr(err, "aaa?' here: "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_columns_have_a_bound),
 		cmocka_unit_test(test_repeated_members_are_refused),
 		cmocka_unit_test(test_values_in_both_formats),
+		cmocka_unit_test(test_what_is_quoted_may_be_cut_within_a_character),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
