@@ -252,7 +252,7 @@ static int eval_in_array(struct rule_evaluation *e, const struct rule_node *n,
 static int eval_in(struct rule_evaluation *e, const struct rule_node *n, struct rule_result *out)
 {
 	struct rule_result subject;
-	enum truth found;
+	enum truth found = UNKNOWN;
 	int rc = rule_eval(e, n->u.in.subject, &subject);
 
 	if (!rc)
