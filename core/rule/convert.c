@@ -33,8 +33,9 @@ int rule_alloc(struct rule_evaluation *e, size_t size, void **out)
 	*out = arena_alloc(e->arena, size);
 	if (*out)
 		return 0;
-	return rule_fail(e, -ENOMEM, "out of memory: the message's rules may use %zu bytes",
-			 e->arena->limit);
+	rule_fail(e, -ENOMEM, "out of memory: the message's rules may use %zu bytes",
+		  e->arena->limit);
+	return -ENOMEM;
 }
 
 int rule_alloc_text(struct rule_evaluation *e, size_t len, char **out)
@@ -42,9 +43,12 @@ int rule_alloc_text(struct rule_evaluation *e, size_t len, char **out)
 	void *data;
 	int rc;
 
-	if (len > RULE_RESULT_MAX)
-		return rule_fail(e, -E2BIG, "a text of %zu bytes, at most %d are allowed", len,
-				 RULE_RESULT_MAX);
+	*out = NULL;
+	if (len > RULE_RESULT_MAX) {
+		rule_fail(e, -E2BIG, "a text of %zu bytes, at most %d are allowed", len,
+			  RULE_RESULT_MAX);
+		return -E2BIG;
+	}
 	rc = rule_alloc(e, len, &data);
 	*out = data;
 	return rc;

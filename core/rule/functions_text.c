@@ -258,8 +258,9 @@ int rule_call_startswith(struct rule_evaluation *e, const struct rule_result *ar
 			 struct rule_result *out)
 {
 	struct rule_text t[2];
-	int rc = texts_of(e, args, count, t);
+	int rc = texts_of(e, args, 2, t);
 
+	(void)count;
 	if (rc == 1)
 		rule_set_boolean(out, t[0].len >= t[1].len &&
 					      memcmp(t[0].data, t[1].data, t[1].len) == 0);
@@ -270,8 +271,9 @@ int rule_call_endswith(struct rule_evaluation *e, const struct rule_result *args
 		       struct rule_result *out)
 {
 	struct rule_text t[2];
-	int rc = texts_of(e, args, count, t);
+	int rc = texts_of(e, args, 2, t);
 
+	(void)count;
 	if (rc == 1)
 		rule_set_boolean(out,
 				 t[0].len >= t[1].len && memcmp(t[0].data + t[0].len - t[1].len,
@@ -284,8 +286,9 @@ int rule_call_indexof(struct rule_evaluation *e, const struct rule_result *args,
 {
 	struct rule_text t[2];
 	const char *s;
-	int rc = texts_of(e, args, count, t);
+	int rc = texts_of(e, args, 2, t);
 
+	(void)count;
 	if (rc != 1)
 		return rc;
 	s = memmem(t[0].data, t[0].len, t[1].data, t[1].len);
@@ -320,8 +323,9 @@ int rule_call_replace(struct rule_evaluation *e, const struct rule_result *args,
 	const char *s, *next, *end;
 	char *all, *to;
 	size_t n, len;
-	int rc = texts_of(e, args, count, t);
+	int rc = texts_of(e, args, 3, t);
 
+	(void)count;
 	if (rc != 1)
 		return rc;
 	n = t[1].len > 0 ? count_of(&t[0], &t[1]) : 0;

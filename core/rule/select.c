@@ -35,24 +35,25 @@ int rule_holds(const struct rule_statement *s, const struct rule_input *in, stru
 	return holds(&e, s);
 }
 
-static struct member *find(const struct value *map, const char *key, size_t len)
+/* Where the member of that name is, or would be. */
+static size_t place_of(const struct value *map, const char *key, size_t len)
 {
-	for (size_t i = 0; i < map->u.map.count; i++)
-		if (rule_member_is(&map->u.map.members[i], key, len))
-			return &map->u.map.members[i];
-	return NULL;
+	size_t i = 0;
+
+	while (i < map->u.map.count && !rule_member_is(&map->u.map.members[i], key, len))
+		i++;
+	return i;
 }
 
 void rule_put(struct value *map, const char *key, size_t len, const struct value *v)
 {
-	struct member *m = find(map, key, len);
+	size_t i = place_of(map, key, len);
 
-	if (m) {
-		m->value = *v;
-		return;
+	if (i == map->u.map.count) {
+		map->u.map.members[i] = (struct member){.key = key, .key_len = len};
+		map->u.map.count++;
 	}
-	map->u.map.members[map->u.map.count++] =
-		(struct member){.key = key, .key_len = len, .value = *v};
+	map->u.map.members[i].value = *v;
 }
 
 /* What `*` is: the members of the payload. */
@@ -91,7 +92,7 @@ static void put_everything(struct value *map, const struct value *all)
 		char buffer[RULE_LABEL_MAX];
 		struct rule_text name = rule_member_name(m, buffer);
 
-		if (!find(&before, name.data, name.len))
+		if (place_of(&before, name.data, name.len) == before.u.map.count)
 			map->u.map.members[map->u.map.count++] = *m;
 	}
 }
