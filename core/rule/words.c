@@ -84,6 +84,7 @@ bool rule_function_is_foreign(const char *s, size_t len)
 		"accountid",
 		"aws_lambda",
 		"cosh",
+		"exists",
 		"get_dynamodb",
 		"get_mqtt_property",
 		"get_registry_data",

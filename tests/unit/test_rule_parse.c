@@ -739,6 +739,8 @@ static void test_what_aws_has_and_we_have_not_says_so(void **state)
 		"list[0].x and get() reach into arrays");
 	where_refuses("aws_lambda('arn', {})", 1,
 		      "aws_lambda() is AWS's and not part of this language");
+	where_refuses("EXISTS (SELECT * FROM e)", 1,
+		      "EXISTS() is AWS's and not part of this language");
 	where_refuses("machinelearning_predict('m', 'arn', *)", 1,
 		      "machinelearning_predict() is AWS's and not part of this language");
 }
