@@ -47,31 +47,43 @@ comment on column downlink.delivered_over is 'How: mqtt or coap';
 
 -- ---- coming in ----
 
-create function downlink_check() returns trigger
-	language plpgsql security definer set search_path = fieldgate, pg_temp
+create function downlink_refusal(p_device text, p_bytes bigint) returns text
+	language plpgsql set search_path = fieldgate, pg_temp
 as $$
 declare
 	v_max_bytes constant integer := setting_value('downlink_max_bytes');
 	v_max_waiting constant integer := setting_value('downlink_max_waiting');
 	v_waiting bigint;
 begin
-	new.expires_at := coalesce(new.expires_at,
-		now() + make_interval(secs => setting_value('downlink_expire_s')));
-	if octet_length(new.payload) > v_max_bytes then
-		raise exception 'downlink: the message for % has % bytes; it may have %', new.device,
-			octet_length(new.payload), v_max_bytes
-			using errcode = 'program_limit_exceeded',
-			hint = 'Send less, or raise downlink_max_bytes in fieldgate.setting';
+	if p_bytes > v_max_bytes then
+		return format('downlink: the message for %s has %s bytes; it may have %s: send less, or raise '
+			'downlink_max_bytes in fieldgate.setting', p_device, p_bytes, v_max_bytes);
 	end if;
 	select count(*) into v_waiting from (
 		select from downlink
-		where device = new.device and delivered_at is null and expires_at > now()
+		where device = p_device and delivered_at is null and expires_at > now()
 		limit v_max_waiting) w;
 	if v_waiting >= v_max_waiting then
-		raise exception 'downlink: % messages wait for % already', v_waiting, new.device
-			using errcode = 'program_limit_exceeded',
-			hint = 'Delete some, let them expire sooner, or raise downlink_max_waiting in fieldgate.setting';
+		return format('downlink: %s messages wait for %s already: delete some, let them expire sooner, or raise '
+			'downlink_max_waiting in fieldgate.setting', v_waiting, p_device);
 	end if;
+	return null;
+end
+$$;
+-- Volatile: the rows of the statement under way count.
+comment on function downlink_refusal is 'Why one message more of so many bytes may not wait for a device; null: it may';
+
+create function downlink_check() returns trigger
+	language plpgsql security definer set search_path = fieldgate, pg_temp
+as $$
+declare
+	v_refusal constant text := downlink_refusal(new.device, octet_length(new.payload));
+begin
+	if v_refusal is not null then
+		raise exception '%', v_refusal using errcode = 'program_limit_exceeded';
+	end if;
+	new.expires_at := coalesce(new.expires_at,
+		now() + make_interval(secs => setting_value('downlink_expire_s')));
 	return new;
 end
 $$;
@@ -173,6 +185,7 @@ as $$
 declare
 	v_message record;
 	v_last_source text;
+	v_subtopic downlink_subtopic;
 	v_reason text;
 	v_refused bigint := 0;
 begin
@@ -186,18 +199,16 @@ begin
 		where device = v_message.device order by connected desc, since desc limit 1;
 		continue when found and v_last_source not like 'coap%';
 
-		v_reason := null;
+		v_reason := downlink_refusal(v_message.device, octet_length(v_message.payload));
+		begin
+			v_subtopic := v_message.subtopic;
+		exception when check_violation then
+			v_reason := 'downlink: the topic has an empty level, a wildcard or a control character, or is too long';
+		end;
 		-- Then the foreign key waits for nobody.
 		perform from principal where id = v_message.device for key share skip locked;
 		if not found then
 			v_reason := 'downlink: the device is being deleted or renamed by somebody';
-		else
-			begin
-				insert into downlink (device, subtopic, payload, format, source)
-				values (v_message.device, v_message.subtopic, v_message.payload, v_message.format, p_source);
-			exception when program_limit_exceeded or integrity_constraint_violation or data_exception then
-				v_reason := sqlerrm;
-			end;
 		end if;
 		if v_reason is not null then
 			v_refused := v_refused + 1;
@@ -205,6 +216,9 @@ begin
 			values (v_message.device, v_message.received_at, v_message.seq, v_message.topic, v_reason,
 				v_message.payload)
 			on conflict do nothing;
+		else
+			insert into downlink (device, subtopic, payload, format, source)
+			values (v_message.device, v_message.subtopic, v_message.payload, v_message.format, p_source);
 		end if;
 	end loop;
 	if v_refused > 0 then

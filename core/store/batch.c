@@ -50,6 +50,7 @@ void batch_clear(struct batch *b)
 	b->row_count = 0;
 	b->dead_letter_count = 0;
 	b->presence_count = 0;
+	b->downlink_count = 0;
 	b->started.happened = false;
 	b->has_subtopic = b->has_extra = b->has_once = false;
 }
@@ -62,6 +63,7 @@ void batch_free(struct batch *b)
 	free(b->rows);
 	free(b->dead_letters);
 	free(b->presence);
+	free(b->downlinks);
 	*b = (struct batch){0};
 }
 
@@ -175,6 +177,16 @@ struct batch_presence *batch_add_presence(struct batch *b)
 		return NULL;
 	b->presence = array;
 	return &b->presence[b->presence_count++];
+}
+
+struct batch_downlink *batch_add_downlink(struct batch *b)
+{
+	void *array = b->downlinks;
+
+	if (!room(&array, &b->downlinks_size, b->downlink_count, sizeof(*b->downlinks)))
+		return NULL;
+	b->downlinks = array;
+	return &b->downlinks[b->downlink_count++];
 }
 
 struct span batch_text(struct batch *b, const void *data, size_t len)

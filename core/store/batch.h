@@ -49,6 +49,14 @@ struct batch_presence {
 	struct span device, source, client_id, reason, address;
 };
 
+/* A message to a device; the database decides whether it has to wait there. */
+struct batch_downlink {
+	int64_t received_at_us, seq; /* of its dead letter, if it is refused */
+	int format;		     /* CoAP Content-Format; below 0: unknown */
+	bool has_subtopic;
+	struct span device, subtopic, topic, payload;
+};
+
 /* The process began anew: whoever it had connected is not any more. The last thing in its batch. */
 struct batch_started {
 	bool happened;
@@ -67,6 +75,8 @@ struct batch {
 	size_t dead_letter_count, dead_letters_size;
 	struct batch_presence *presence;
 	size_t presence_count, presence_size;
+	struct batch_downlink *downlinks;
+	size_t downlink_count, downlinks_size;
 	struct batch_started started;
 	bool has_subtopic, has_extra, has_once;
 	struct latest latest;
@@ -92,6 +102,7 @@ int batch_row_done(struct batch *b, uint64_t extra_keys);
 
 struct batch_dead_letter *batch_add_dead_letter(struct batch *b);
 struct batch_presence *batch_add_presence(struct batch *b);
+struct batch_downlink *batch_add_downlink(struct batch *b);
 
 /* Bytes into the heap. */
 struct span batch_text(struct batch *b, const void *data, size_t len);

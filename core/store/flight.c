@@ -203,7 +203,19 @@ static int send_with(struct flight *f, struct flight_sender *s, enum statement_k
 	return rc == 0 ? execute(f, s, st, true) : rc;
 }
 
-static int send_rows(struct flight *f, struct flight_sender *s, const struct batch *b)
+static int send_downlinks(struct flight *f, struct flight_sender *s, const struct batch *b,
+			  const struct advance *a)
+{
+	struct statement *st;
+	int rc = get(f, s, STATEMENT_DOWNLINK, NULL, &st);
+
+	if (rc == 0)
+		rc = downlink_params(&s->params, b, a);
+	return rc == 0 ? execute(f, s, st, true) : rc;
+}
+
+static int send_rows(struct flight *f, struct flight_sender *s, const struct batch *b,
+		     const struct advance *a)
 {
 	int rc = 0;
 
@@ -214,6 +226,9 @@ static int send_rows(struct flight *f, struct flight_sender *s, const struct bat
 	}
 	if (rc == 0 && b->dead_letter_count > 0)
 		rc = send_with(f, s, STATEMENT_DEAD_LETTER, dead_letter_params, b);
+	/* Before presence: for a device that connects over MQTT only after it, it has to wait. */
+	if (rc == 0 && b->downlink_count > 0)
+		rc = send_downlinks(f, s, b, a);
 	if (rc == 0 && b->presence_count > 0) {
 		rc = send_with(f, s, STATEMENT_PRESENCE_EVENT, presence_event_params, b);
 		if (rc == 0)
@@ -258,7 +273,7 @@ int flight_send(struct flight *f, struct flight_sender *s, const struct batch *b
 	if (rc == 0)
 		rc = simple(f, s, STATEMENT_BEGIN);
 	if (rc == 0)
-		rc = send_rows(f, s, b);
+		rc = send_rows(f, s, b, a);
 	if (rc == 0)
 		rc = send_advance(f, s, a);
 	if (rc == 0)
@@ -279,6 +294,24 @@ static void note_failure(struct flight *f, struct flight_sender *s, const struct
 	dberror_from_result(&f->error, s->conn, r);
 }
 
+static void take_answer(struct flight *f, struct flight_sender *s, const struct flight_op *op,
+			const PGresult *r)
+{
+	uint64_t be;
+
+	if (op->preparing) {
+		statements_ready(&s->statements, op->number);
+	} else if (op->kind == STATEMENT_COMMIT) {
+		/* A transaction that failed answers COMMIT with ROLLBACK. */
+		f->committed =
+			!f->failed && strcmp(PQcmdStatus((PGresult *)(uintptr_t)r), "COMMIT") == 0;
+	} else if (op->kind == STATEMENT_DOWNLINK && PQntuples(r) == 1 &&
+		   PQgetlength(r, 0, 0) == sizeof(be)) {
+		memcpy(&be, PQgetvalue(r, 0, 0), sizeof(be));
+		f->load.refused_down = be64toh(be);
+	}
+}
+
 bool flight_answer(struct flight *f, struct flight_sender *s, const PGresult *r)
 {
 	const struct flight_op *op = f->answered < f->op_count ? &f->ops[f->answered] : NULL;
@@ -290,12 +323,8 @@ bool flight_answer(struct flight *f, struct flight_sender *s, const PGresult *r)
 		break;
 	case PGRES_COMMAND_OK:
 	case PGRES_TUPLES_OK:
-		if (op && op->preparing)
-			statements_ready(&s->statements, op->number);
-		/* A transaction that failed answers COMMIT with ROLLBACK. */
-		else if (op && op->kind == STATEMENT_COMMIT)
-			f->committed = !f->failed &&
-				       strcmp(PQcmdStatus((PGresult *)(uintptr_t)r), "COMMIT") == 0;
+		if (op)
+			take_answer(f, s, op, r);
 		break;
 	default:
 		note_failure(f, s, op, r);

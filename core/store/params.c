@@ -352,6 +352,29 @@ int presence_event_params(struct params *p, const struct batch *b)
 	return finish(p);
 }
 
+int downlink_params(struct params *p, const struct batch *b, const struct advance *adv)
+{
+	const struct batch_downlink *d = b->downlinks;
+	size_t n = b->downlink_count;
+
+	begin(p);
+	put_raw(p, adv->journal_id, 16);
+	put_raw(p, adv->source, strlen(adv->source));
+	EACH_OF(p, d, n, PG_TEXT, put_span(a, b, it->device));
+	EACH_OF(p, d, n, PG_TEXT, put_span_or_null(a, b, it->subtopic, it->has_subtopic));
+	EACH_OF(p, d, n, PG_BYTEA, put_span(a, b, it->payload));
+	EACH_OF(p, d, n, PG_INT4, {
+		if (it->format >= 0)
+			pgarray_int4(a, it->format);
+		else
+			pgarray_null(a);
+	});
+	EACH_OF(p, d, n, PG_TEXT, put_span(a, b, it->topic));
+	EACH_OF(p, d, n, PG_TIMESTAMPTZ, pgarray_timestamptz(a, it->received_at_us));
+	EACH_OF(p, d, n, PG_INT8, pgarray_int8(a, it->seq));
+	return finish(p);
+}
+
 int started_params(struct params *p, const struct batch *b)
 {
 	begin(p);

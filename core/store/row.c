@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/payload/content_format.h"
 #include "core/store/pgtext.h"
 #include "core/store/place.h"
 
-#define TELEMETRY_PREFIX "m/d/"
-#define TELEMETRY_LEVEL	 "d2c"
+#define DEVICE_PREFIX	"m/d/"
+#define TELEMETRY_LEVEL "d2c"
+#define DOWNLINK_LEVEL	"c2d"
 
 #define REASON_MAX 400
 
@@ -191,12 +193,16 @@ static struct span put_text(struct batch *b, const void *data, size_t len)
 	return b->heap.failed ? (struct span){0, 0} : bytes_since(&b->heap, at);
 }
 
+static int64_t dead_letter_time(const struct row_context *c, const struct journal_record *r)
+{
+	return c->dead_letter_now ? clock_realtime_us() + c->server_ahead_us : r->received_at_us;
+}
+
 static int take_dead_letter(struct row_context *c, const struct journal_record *r,
 			    struct journal_position at, const char *reason)
 {
 	struct batch *b = c->batch;
-	int64_t received_us =
-		c->dead_letter_now ? clock_realtime_us() + c->server_ahead_us : r->received_at_us;
+	int64_t received_us = dead_letter_time(c, r);
 	struct batch_dead_letter *d;
 
 	if (!has_partition(c, PARTITIONED_DEAD_LETTER, received_us))
@@ -224,29 +230,33 @@ static bool skip(const char **p, size_t *len, const void *what, size_t n)
 	return true;
 }
 
-/* m/d/<device>/d2c[/<subtopic>] */
-static bool parse_topic(const struct journal_record *r, const char **subtopic, size_t *len)
+/* m/d/<device>/<level>[/<subtopic>] */
+struct device_topic {
+	const char *device, *subtopic; /* subtopic NULL: none */
+	size_t device_len, subtopic_len;
+};
+
+static bool parse_topic(const struct journal_record *r, const char *level, struct device_topic *t)
 {
 	const char *p = r->topic, *slash;
 	size_t left = r->topic_len;
 
-	if (!skip(&p, &left, TELEMETRY_PREFIX, strlen(TELEMETRY_PREFIX)))
+	if (!skip(&p, &left, DEVICE_PREFIX, strlen(DEVICE_PREFIX)))
 		return false;
 	slash = memchr(p, '/', left);
 	if (!slash)
 		return false;
+	*t = (struct device_topic){.device = p, .device_len = (size_t)(slash - p)};
 	left -= (size_t)(slash + 1 - p);
 	p = slash + 1;
-	if (!skip(&p, &left, TELEMETRY_LEVEL, strlen(TELEMETRY_LEVEL)))
+	if (!skip(&p, &left, level, strlen(level)))
 		return false;
-	*subtopic = NULL;
-	*len = 0;
 	if (left == 0)
 		return true;
 	if (*p != '/')
 		return false;
-	*subtopic = p + 1;
-	*len = left - 1;
+	t->subtopic = p + 1;
+	t->subtopic_len = left - 1;
 	return true;
 }
 
@@ -266,23 +276,23 @@ static int check_partitions(struct row_context *c, const struct moment *moments,
 }
 
 static int take_samples(struct row_context *c, const struct journal_record *r,
-			const struct payload *p, const struct moment *moments, const char *subtopic,
-			size_t subtopic_len)
+			const struct payload *p, const struct moment *moments,
+			const struct device_topic *topic)
 {
 	struct batch *b = c->batch;
 	int64_t device = latest_device(&b->latest, &b->heap, r->device, r->device_len);
 	struct span text = {0, 0};
 	int rc = device < 0 ? (int)device : 0;
 
-	if (subtopic)
-		text = put_text(b, subtopic, subtopic_len);
+	if (topic->subtopic)
+		text = put_text(b, topic->subtopic, topic->subtopic_len);
 	b->repeated += (text.len + r->device_len) * p->sample_count;
 	for (size_t i = 0; i < p->sample_count && rc == 0; i++) {
 		const struct sample *s = &p->samples[i];
 		unsigned char *placed = arena_alloc(&c->arena, s->reading_count);
 
 		rc = placed ? add_sample(c, r, (uint32_t)device, s, &moments[i], placed, text,
-					 subtopic != NULL)
+					 topic->subtopic != NULL)
 			    : -ENOMEM;
 	}
 	return rc == 0 ? ROW_TAKEN : rc;
@@ -292,13 +302,13 @@ static int take_telemetry(struct row_context *c, const struct journal_record *r,
 			  struct journal_position at)
 {
 	char reason[REASON_MAX] = "cannot be decoded";
-	const char *subtopic, *too_old = NULL;
-	size_t subtopic_len;
+	const char *too_old = NULL;
+	struct device_topic topic;
 	struct payload p;
 	struct moment *moments;
 	int rc;
 
-	if (!parse_topic(r, &subtopic, &subtopic_len))
+	if (!parse_topic(r, TELEMETRY_LEVEL, &topic))
 		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/d2c");
 	rc = payload_decode(&c->arena, (enum payload_format)r->format, r->payload, r->payload_len,
 			    &c->limits, &p, reason, sizeof(reason));
@@ -312,7 +322,54 @@ static int take_telemetry(struct row_context *c, const struct journal_record *r,
 		return rc;
 	if (too_old)
 		return take_dead_letter(c, r, at, too_old);
-	return take_samples(c, r, &p, moments, subtopic, subtopic_len);
+	return take_samples(c, r, &p, moments, &topic);
+}
+
+/* What the publisher said, if the protocol has a word for it; else it is looked at when the device
+ * fetches it. */
+static int content_format(uint8_t format)
+{
+	switch (format) {
+	case PAYLOAD_JSON:
+		return CONTENT_FORMAT_JSON;
+	case PAYLOAD_CBOR:
+		return CONTENT_FORMAT_CBOR;
+	case PAYLOAD_SENML_JSON:
+		return CONTENT_FORMAT_SENML_JSON;
+	case PAYLOAD_SENML_CBOR:
+		return CONTENT_FORMAT_SENML_CBOR;
+	default:
+		return CONTENT_FORMAT_NONE;
+	}
+}
+
+/* The partition is for the database, which makes a dead letter of what may not wait. */
+static int take_downlink(struct row_context *c, const struct journal_record *r,
+			 struct journal_position at)
+{
+	struct batch *b = c->batch;
+	struct batch_downlink *d;
+	struct device_topic topic;
+
+	if (!parse_topic(r, DOWNLINK_LEVEL, &topic))
+		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/c2d");
+	if (!has_partition(c, PARTITIONED_DEAD_LETTER, dead_letter_time(c, r)))
+		return ROW_NEEDS_PARTITION;
+	d = batch_add_downlink(b);
+	if (!d)
+		return -ENOMEM;
+	*d = (struct batch_downlink){
+		.received_at_us = dead_letter_time(c, r),
+		.seq = derived_seq(hash_position(c, at), 0),
+		.format = content_format(r->format),
+		.device = put_text(b, topic.device, topic.device_len),
+		.topic = put_text(b, r->topic, r->topic_len),
+		.payload = batch_text(b, r->payload, r->payload_len),
+		.has_subtopic = topic.subtopic != NULL,
+	};
+	if (topic.subtopic)
+		d->subtopic = put_text(b, topic.subtopic, topic.subtopic_len);
+	return b->heap.failed ? -ENOMEM : ROW_TAKEN;
 }
 
 static struct span put_member(struct batch *b, const struct value *map, const char *name,
@@ -390,6 +447,10 @@ int row_take(struct row_context *c, const struct journal_record *r, struct journ
 		return take_telemetry(c, r, at);
 	case JOURNAL_PRESENCE:
 		return take_presence(c, r, at);
+	case JOURNAL_DOWNLINK:
+		return take_downlink(c, r, at);
+	case JOURNAL_MESSAGE:
+		return ROW_TAKEN; /* for rules only */
 	default:
 		return take_dead_letter(c, r, at, "a record of unknown kind");
 	}

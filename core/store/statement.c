@@ -322,6 +322,10 @@ static const char *const fixed_texts[] = {
 		" (device, received_at, seq, topic, reason, payload)"
 		" select * from unnest($1::text[], $2::timestamptz[], $3::int8[], $4::text[],"
 		" $5::text[], $6::bytea[]) on conflict do nothing",
+	/* Answers how many went to dead_letter. */
+	[STATEMENT_DOWNLINK] =
+		"select fieldgate.downlink_enqueue($1::uuid, $2::text, $3::text[], $4::text[],"
+		" $5::bytea[], $6::int4[], $7::text[], $8::timestamptz[], $9::int8[])",
 	[STATEMENT_PRESENCE_EVENT] =
 		"insert into fieldgate.presence_event"
 		" (device, at, seq, source, client_id, event, reason, address)"

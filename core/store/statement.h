@@ -25,6 +25,7 @@ enum statement_kind {
 	STATEMENT_LATEST,
 	STATEMENT_LATEST_ONCE, /* rows count only if they were stored */
 	STATEMENT_DEAD_LETTER,
+	STATEMENT_DOWNLINK,
 	STATEMENT_PRESENCE_EVENT,
 	STATEMENT_PRESENCE,
 	STATEMENT_STARTED,
@@ -90,6 +91,7 @@ struct params {
 /* What journal_advance is told. */
 struct advance {
 	const uint8_t *journal_id;
+	const char *source;
 	struct journal_position from, to;
 	uint64_t messages, rows, dead_letters, backlog_bytes;
 	int64_t lag_us;
@@ -103,6 +105,7 @@ int telemetry_params(struct params *p, const struct statement *st, const struct 
 		     const struct batch *b);
 int dead_letter_params(struct params *p, const struct batch *b);
 int presence_event_params(struct params *p, const struct batch *b);
+int downlink_params(struct params *p, const struct batch *b, const struct advance *adv);
 int started_params(struct params *p, const struct batch *b);
 int advance_params(struct params *p, const struct advance *a);
 

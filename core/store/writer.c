@@ -263,6 +263,7 @@ static int send_open(struct writer *w, struct dberror *e)
 	struct flight *f = &w->flights[w->flight_count];
 	struct advance a = {
 		.journal_id = journal_id(w->journal),
+		.source = w->o.source,
 		.from = w->open.load.from,
 		.to = w->open.load.to,
 		.messages = w->open.load.records,
@@ -303,6 +304,7 @@ static void committed(struct writer *w)
 	struct flight_load load = w->flights[0].load;
 
 	writer_arrived(w, load.to);
+	w->stats.dead_letters += load.refused_down;
 	pop_flight(w);
 	failure_clear(w, &load);
 	w->publish(w);

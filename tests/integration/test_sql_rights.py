@@ -81,6 +81,7 @@ CHANGES_OF_SCHEMA = [
     "select next_version(0)",
     "select desire('dev-1', '{}')",
     "select forget_downlinks()",
+    "select downlink_refusal('dev-1', 1)",
 ]
 DOCUMENTS = [
     "insert into device_state (device, desired) values ('dev-1', '{}')",
