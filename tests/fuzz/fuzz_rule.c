@@ -6,6 +6,7 @@
  * tests/fuzz/fuzz_rule_seeds.py DIRECTORY, from the examples of docs/rules.md.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "core/registry/topic.h"
 #include "core/rule/action.h"
 #include "core/rule/ast.h"
+#include "core/rule/evaluation.h"
 
 #define ARENA_MAX (4u << 20)
 
@@ -61,12 +63,58 @@ static void check_failure(int rc, const char *why)
 	CHECK(text_is_valid(why, strlen(why)));
 }
 
+/* Finite numbers, text that is text, and names that tell members apart: what any encoder needs. */
+static void check_value(const struct value *v)
+{
+	switch (v->type) {
+	case VALUE_NUMBER:
+		CHECK(isfinite(v->u.number));
+		break;
+	case VALUE_TEXT:
+		CHECK(text_is_valid(v->u.text.data, v->u.text.len));
+		break;
+	case VALUE_ARRAY:
+		for (size_t i = 0; i < v->u.array.count; i++)
+			check_value(&v->u.array.items[i]);
+		break;
+	case VALUE_MAP:
+		for (size_t i = 0; i < v->u.map.count; i++) {
+			const struct member *m = &v->u.map.members[i];
+			char label[RULE_LABEL_MAX];
+			struct rule_text name = rule_member_name(m, label);
+
+			CHECK(text_is_valid(name.data, name.len));
+			CHECK(rule_member(v, name.data, name.len) == &m->value);
+			check_value(&m->value);
+		}
+		break;
+	default:
+		break;
+	}
+}
+
+static void check_same_again(const struct rule_statement *s, const struct rule_input *in,
+			     const struct value *first)
+{
+	struct value second;
+	char why[RULE_WHY_MAX], *a, *b;
+	size_t a_len, b_len;
+	int rc = rule_evaluate(s, in, &arena, &second, why, sizeof(why));
+
+	CHECK(rc == 1 || rc == -ENOMEM);
+	if (rc != 1)
+		return;
+	a = value_print_json(&arena, first, &a_len);
+	b = value_print_json(&arena, &second, &b_len);
+	if (a && b)
+		CHECK(a_len == b_len && memcmp(a, b, a_len) == 0);
+}
+
 static void evaluate(const struct rule_statement *s, const char *data, size_t len)
 {
 	struct value payload, out;
 	struct rule_input in = input_of(data, len, &payload);
 	char why[RULE_WHY_MAX] = "";
-	size_t printed;
 	int holds = rule_holds(s, &in, &arena, why, sizeof(why));
 	int rc = rule_evaluate(s, &in, &arena, &out, why, sizeof(why));
 
@@ -77,7 +125,8 @@ static void evaluate(const struct rule_statement *s, const char *data, size_t le
 	if (rc != 1)
 		return;
 	CHECK(out.type == VALUE_MAP);
-	(void)value_print_json(&arena, &out, &printed);
+	check_value(&out);
+	check_same_again(s, &in, &out);
 }
 
 /* --- Texts --- */
