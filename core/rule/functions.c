@@ -4,14 +4,14 @@
  * What the functions do is in functions_*.c, by kind.
  */
 #include "core/rule/functions.h"
-#include "core/rule/functions_table.h"
 
 #include <ctype.h>
 #include <limits.h>
 #include <string.h>
 #include <strings.h>
 
-#define MANY	       64 /* arguments of a function that takes any number */
+#include "core/rule/functions_table.h"
+
 #define SUGGEST_MAX    24 /* longer words are not compared */
 #define SUGGEST_ERRORS 2
 
@@ -27,7 +27,7 @@ static const struct rule_function table[] = {
 	{"isNull", 1, 1, false, rule_call_is_null},
 	{"typeof", 1, 1, false, rule_call_typeof},
 	{"cast", 2, 2, false, rule_call_cast},
-	{"coalesce", 1, MANY, false, rule_call_coalesce},
+	{"coalesce", 1, RULE_ARGUMENTS_MAX, false, rule_call_coalesce},
 	{"get", 2, 2, false, rule_call_get},
 
 	/* numbers */
@@ -37,8 +37,8 @@ static const struct rule_function table[] = {
 	{"floor", 1, 1, false, rule_call_floor},
 	{"round", 1, 2, false, rule_call_round},
 	{"trunc", 1, 2, false, rule_call_trunc},
-	{"min", 1, MANY, false, rule_call_min},
-	{"max", 1, MANY, false, rule_call_max},
+	{"min", 1, RULE_ARGUMENTS_MAX, false, rule_call_min},
+	{"max", 1, RULE_ARGUMENTS_MAX, false, rule_call_max},
 	{"mod", 2, 2, false, rule_call_mod},
 	{"power", 2, 2, false, rule_call_power},
 	{"sqrt", 1, 1, false, rule_call_sqrt},
@@ -62,7 +62,7 @@ static const struct rule_function table[] = {
 	{"upper", 1, 1, false, rule_call_upper},
 	{"length", 1, 1, false, rule_call_length},
 	{"numbytes", 1, 1, true, rule_call_numbytes},
-	{"concat", 1, MANY, false, rule_call_concat},
+	{"concat", 1, RULE_ARGUMENTS_MAX, false, rule_call_concat},
 	{"substring", 2, 3, false, rule_call_substring},
 	{"startswith", 2, 2, false, rule_call_startswith},
 	{"endswith", 2, 2, false, rule_call_endswith},

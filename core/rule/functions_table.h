@@ -9,6 +9,8 @@
 
 #include "core/rule/functions.h"
 
+#define RULE_ARGUMENTS_MAX 64 /* of a function that takes any number */
+
 /* functions_message.c */
 rule_function_call rule_call_topic, rule_call_device, rule_call_timestamp, rule_call_received_at;
 

@@ -9,8 +9,7 @@
 #include "core/rule/evaluation.h"
 #include "core/rule/functions_table.h"
 
-#define PAD_MAX	     1000 /* as AWS */
-#define ARGUMENT_MAX 64
+#define PAD_MAX 1000 /* as AWS */
 
 static size_t character(const char *s, const char *end)
 {
@@ -179,7 +178,7 @@ static int join_arrays(struct rule_evaluation *e, const struct rule_result *args
 static int join_texts(struct rule_evaluation *e, const struct rule_result *args, size_t count,
 		      struct rule_result *out)
 {
-	struct rule_text t[ARGUMENT_MAX];
+	struct rule_text t[RULE_ARGUMENTS_MAX];
 	size_t len = 0;
 	char *all, *to;
 	int rc = texts_of(e, args, count, t);
