@@ -127,7 +127,7 @@ COAP_LIB := $(B)/libfieldgate-coap.a
 COAP_LIB_OBJ := $(patsubst %.c,$(B)/mbedtls/%.o,$(wildcard coap-server/*/*.c))
 COAP_SERVER := $(B)/fieldgate-coap
 DEPS_LIBS = $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls/lib/%) $(DEPS)/libcoap/lib/libcoap-3.a
-COAP_LIBS := $(PKG_LIBS) $(shell pkg-config --libs libjwt 2>/dev/null) -lm
+COAP_LIBS := $(PKG_LIBS) -lmosquitto -lssl $(shell pkg-config --libs libjwt 2>/dev/null) -lm
 
 $(COAP_LIB): $(COAP_LIB_OBJ)
 	@rm -f $@

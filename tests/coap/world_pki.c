@@ -22,10 +22,11 @@ static char dir[64];
 static pid_t owner;
 
 static const char *const files[] = {
-	"ca.pem",      "ca.key",      "server.pem",   "server.key",   "device.pem", "device.key",
-	"other.pem",   "other.key",   "stranger.pem", "stranger.key", "p384.pem",   "p384.key",
-	"chain.pem",   "chain.key",   "inter384.pem", "inter384.key", "via384.pem", "via384.key",
-	"expired.pem", "expired.key", "long.pem",     "long.key",
+	"ca.pem",	"ca.key",     "server.pem",    "server.key",	"device.pem",
+	"device.key",	"other.pem",  "other.key",     "stranger.pem",	"stranger.key",
+	"p384.pem",	"p384.key",   "chain.pem",     "chain.key",	"inter384.pem",
+	"inter384.key", "via384.pem", "via384.key",    "expired.pem",	"expired.key",
+	"long.pem",	"long.key",   "localhost.pem", "localhost.key",
 };
 
 #define FILE_COUNT (sizeof(files) / sizeof(files[0]))
@@ -143,6 +144,7 @@ static void make_all(void)
 	inter = make("inter384", "Test intermediate", "P-384", true, &ca, 100);
 	drop(make("via384", "device-crt", "P-256", false, &inter, 100));
 	append("via384", &inter);
+	drop(make("localhost", "localhost", "P-256", false, &ca, 100));
 	drop(make("long", "server.test", "P-256", false, &ca, 100));
 	for (int i = 0; i < 4; i++)
 		append("long", &ca);
