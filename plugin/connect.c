@@ -167,18 +167,21 @@ static const char *longer_owner(const struct snapshot *s, const char *client_id,
 	return NULL;
 }
 
+/* A service, which is not on a modem's battery and may have many processes, may always have several
+ * connections. */
 static int check_client_id(const struct attempt *a)
 {
 	const char *id = a->principal->id, *rest, *owner;
 	size_t len = strlen(id);
-	bool suffix = a->plugin->config.mqtt_client_id_suffix != 0;
+	bool service = a->principal->kind == PRINCIPAL_SERVICE;
+	bool suffix = service || a->plugin->config.mqtt_client_id_suffix != 0;
 
 	if (strcmp(a->client_id, id) == 0)
 		return MOSQ_ERR_SUCCESS;
 	rest = a->client_id + len;
 	if (!suffix || strncmp(a->client_id, id, len) != 0 || (*rest != '/' && *rest != ':'))
 		return refuse(a,
-			      "the client id must be %s%s; set it in the device's MQTT client (an "
+			      "the client id must be %s%s; set it in the MQTT client (an "
 			      "empty one is replaced by the broker)",
 			      id,
 			      suffix ? ", or that followed by / or :"

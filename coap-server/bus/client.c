@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -134,14 +133,12 @@ static int start_thread(struct bus_client *b)
 	return -rc;
 }
 
-int bus_client_open(struct bus_client **out, const struct bus_client_options *o, char *err,
-		    size_t err_len)
+int bus_client_open(struct bus_client **out, const struct bus_client_options *o)
 {
 	struct bus_client *b = calloc(1, sizeof(*b));
 	int rc;
 
 	*out = NULL;
-	snprintf(err, err_len, "%s", strerror(ENOMEM));
 	if (!b)
 		return -ENOMEM;
 	mosquitto_lib_init();
@@ -153,14 +150,8 @@ int bus_client_open(struct bus_client **out, const struct bus_client_options *o,
 	rc = b->kick_fd < 0 || b->wake_fd < 0 ? -errno : copy_strings(b);
 	if (rc == 0)
 		rc = ring_init(&b->ring, o->max_in_flight, BUS_MAX_BYTES);
-	if (rc != 0)
-		snprintf(err, err_len, "%s", strerror(-rc));
 	if (rc == 0)
-		rc = bus_client_read_files(b, &b->tls, err, err_len);
-	if (rc == 0) {
 		rc = start_thread(b);
-		snprintf(err, err_len, "no thread: %s", strerror(-rc));
-	}
 	if (rc != 0) {
 		release(b);
 		return rc;

@@ -39,10 +39,9 @@ struct bus_client_stats {
 	uint64_t connections;
 };
 
-/* 0, or -errno with a message in err: a file cannot be used. Does not wait for the broker. All
- * strings are copied. */
-int bus_client_open(struct bus_client **out, const struct bus_client_options *o, char *err,
-		    size_t err_len);
+/* 0 or -errno. Does not wait for the broker, nor for files that can be used: those are looked for
+ * again (logged), as devices must be served without them. All strings are copied. */
+int bus_client_open(struct bus_client **out, const struct bus_client_options *o);
 
 /* Take leave and end. What is not settled is lost here: its relay publishes it again. Waits for no
  * more than a name that is being looked up. NULL is allowed. */

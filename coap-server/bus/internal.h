@@ -30,7 +30,7 @@ struct bus_client {
 			   relay */
 
 	/* The thread's own. */
-	struct bus_tls *tls;
+	struct bus_tls *tls; /* NULL: the files were never good */
 	char client_id[128];
 	struct connection *connection;
 	char addresses[ADDRESSES_MAX][ADDRESS_MAX]; /* those that were not tried yet */
@@ -47,7 +47,5 @@ struct bus_client {
 
 /* thread.c */
 void *bus_client_run(void *client);
-/* Reads the files: 0, and *out; or -errno with a message in err. */
-int bus_client_read_files(struct bus_client *b, struct bus_tls **out, char *err, size_t err_len);
 
 #endif

@@ -44,15 +44,17 @@ static int name_client(struct bus_client *b, const struct bus_tls *tls)
 	return len > 0 && (size_t)len < sizeof(b->client_id) ? 0 : -EINVAL;
 }
 
-int bus_client_read_files(struct bus_client *b, struct bus_tls **out, char *err, size_t err_len)
+static int read_files(struct bus_client *b, struct bus_tls **out, char *err, size_t err_len)
 {
 	int rc = bus_tls_open(out, &b->o.tls, err, err_len);
 
 	if (rc != 0)
 		return rc;
 	rc = name_client(b, *out);
-	if (rc != 0)
+	if (rc != 0) {
 		snprintf(err, err_len, "the client id would be too long");
+		bus_tls_close(*out);
+	}
 	return rc;
 }
 
@@ -63,11 +65,13 @@ static void renew_files(struct bus_client *b)
 	char err[512], note[RATE_LIMIT_NOTE_MAX];
 	uint64_t suppressed;
 
-	if (bus_client_read_files(b, &fresh, err, sizeof(err)) == 0) {
+	if (read_files(b, &fresh, err, sizeof(err)) == 0) {
 		bus_tls_close(b->tls);
 		b->tls = fresh;
 	} else if (rate_limit_pass(&b->trouble, TROUBLE_INTERVAL_US, &suppressed)) {
-		log_warn("bus_files", NULL, "%s; the certificate read before is used%s", err,
+		log_warn("bus_files", NULL, "%s; %s%s", err,
+			 b->tls ? "what was read before is used"
+				: "nothing is published before that is put right",
 			 rate_limit_note(note, suppressed));
 	}
 }
@@ -289,6 +293,10 @@ static void connect_next(struct bus_client *b)
 
 	if (b->address == b->address_count) {
 		renew_files(b);
+		if (!b->tls) {
+			delay_next(b);
+			return;
+		}
 		resolve(b, err, sizeof(err));
 	}
 	if (b->address_count > 0) {

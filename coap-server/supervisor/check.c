@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "coap-server/bus/tls.h"
 #include "coap-server/worker/worker.h"
 #include "core/registry/secret.h"
 
@@ -96,6 +97,36 @@ static int check_keys(const struct config *c, char *err, size_t err_len)
 	return 0;
 }
 
+static int check_bus(const struct config *c, char *err, size_t err_len)
+{
+	const struct {
+		const char *name, *file;
+	} files[] = {
+		{"bus.ca_file", c->bus_ca_file},
+		{"bus.certificate_file", c->bus_certificate_file},
+		{"bus.key_file", c->bus_key_file},
+	};
+	struct bus_client_options o;
+	char suffix[WORKER_SOURCE_MAX];
+	struct bus_tls *tls;
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+		if (!files[i].file != !c->bus_host)
+			return fail(err, err_len,
+				    "%s is set, %s is not: the broker's name, its CA and the "
+				    "service's certificate and key need each other; set all, or "
+				    "none",
+				    c->bus_host ? "bus.host" : files[i].name,
+				    c->bus_host ? files[i].name : "bus.host");
+	if (!c->bus_host)
+		return 0;
+	worker_bus_options(&o, c, 0, suffix);
+	if (bus_tls_open(&tls, &o.tls, err, err_len) != 0)
+		return -1;
+	bus_tls_close(tls);
+	return 0;
+}
+
 /* --- An endpoint that nobody will reach --- */
 
 static void never_sent(void *arg, const struct address *to, const uint8_t *data, size_t len)
@@ -179,7 +210,8 @@ static int check_endpoint(const struct config *c, char *err, size_t err_len)
 
 int check_settings(const struct config *c, char *err, size_t err_len)
 {
-	if (check_together(c, err, err_len) != 0 || check_keys(c, err, err_len) != 0)
+	if (check_together(c, err, err_len) != 0 || check_keys(c, err, err_len) != 0 ||
+	    check_bus(c, err, err_len) != 0)
 		return -1;
 	if (c->coap_sessions_dir && check_sessions_dir(c->coap_sessions_dir, err, err_len) != 0)
 		return -1;

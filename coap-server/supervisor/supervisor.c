@@ -399,6 +399,10 @@ int supervisor_run(struct config *c, const char *config_path)
 	for (unsigned i = 0; i < (unsigned)c->coap_workers; i++)
 		add_child(s, false, i);
 	find_former(s);
+	if (!c->bus_host)
+		log_info("bus_absent", NULL,
+			 "bus.host is not set: nothing is published to a broker, neither what "
+			 "devices post nor what rules republish");
 	err[0] = '\0';
 	if (!supervise(s) && s->status == 0)
 		log_info("coap_stopped", NULL, "all workers have ended");

@@ -20,6 +20,7 @@ struct worker {
 	struct config *config;
 	const char *config_path;
 	unsigned number;
+	struct bus_client *bus; /* NULL: none is configured */
 	struct pipeline *pipeline;
 	struct registry *registry; /* the pipeline's */
 	struct dtls_endpoint *dtls;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SIGHUP: certificate, keys and rules are read again, and hold for handshakes and tokens from now
+ * SIGHUP: certificates, keys and rules are read again, and hold for handshakes and tokens from now
  * on; sessions go on. The supervisor has read the same file just before, and has said what it found
  * and what needs a restart: here only what is new goes to the log. What cannot be used leaves in
  * force what was.
@@ -65,6 +65,8 @@ void reload(struct worker *w)
 	reload_rules(w);
 	take_keys(w);
 	take_certificate(w);
+	if (w->bus)
+		bus_client_renew(w->bus);
 	/* Only now: the rules pointed into it. */
 	config_free(&fresh);
 	log_info("reloaded", NULL, "certificate, keys and rules hold from now on");

@@ -6,6 +6,20 @@
 
 #include "core/base/log.h"
 
+static void log_bus(struct worker *w)
+{
+	struct bus_client_stats bus;
+
+	if (!w->bus)
+		return;
+	bus_client_stats(w->bus, &bus);
+	log_info("coap_bus", NULL,
+		 "connected=%s in_flight=%zu published=%" PRIu64 " refused=%" PRIu64
+		 " connections=%" PRIu64,
+		 bus.connected ? "yes" : "no", bus.in_flight, bus.published, bus.refused,
+		 bus.connections);
+}
+
 void status_log(struct worker *w)
 {
 	struct datagrams_stats net;
@@ -31,4 +45,5 @@ void status_log(struct worker *w)
 		 coap.answers_late, coap.notifications, coap.retransmissions, coap.exchanges,
 		 coap.held, coap.observations, coap.transfers, coap.dedup_bytes,
 		 net.refused + net.lost);
+	log_bus(w);
 }

@@ -68,6 +68,22 @@ void worker_dtls_options(struct dtls_options *o, const struct config *c, unsigne
 	o->slots_path = path;
 }
 
+/* The broker binds a client id to the service of the certificate; the first worker has the
+ * service's own, each other one that goes on behind a slash. */
+void worker_bus_options(struct bus_client_options *o, const struct config *c, unsigned number,
+			char suffix[WORKER_SOURCE_MAX])
+{
+	*o = (struct bus_client_options){
+		.tls = {.host = c->bus_host,
+			.ca_file = c->bus_ca_file,
+			.certificate_file = c->bus_certificate_file,
+			.key_file = c->bus_key_file},
+		.port = (uint16_t)c->bus_port,
+		.suffix = number == 0 ? NULL : worker_source(suffix, number),
+		.max_in_flight = (size_t)c->bus_max_in_flight,
+	};
+}
+
 void worker_renew(struct worker *w)
 {
 	uint64_t generation = registry_generation(w->registry);
@@ -165,6 +181,19 @@ static int fail(const char *what)
 {
 	log_error("worker_start", NULL, "%s", what);
 	return -1;
+}
+
+static int open_bus(struct worker *w)
+{
+	struct bus_client_options o;
+	char suffix[WORKER_SOURCE_MAX];
+	int rc;
+
+	if (!w->config->bus_host)
+		return 0;
+	worker_bus_options(&o, w->config, w->number, suffix);
+	rc = bus_client_open(&w->bus, &o);
+	return rc == 0 ? 0 : fail(strerror(-rc));
 }
 
 static int open_pipeline(struct worker *w)
@@ -282,8 +311,8 @@ static int start_parts(struct worker *w)
 	rc = datagrams_open(&w->datagrams, w->socket);
 	if (rc != 0)
 		return fail(strerror(-rc));
-	if (open_pipeline(w) != 0 || open_documents(w) != 0 || open_dtls(w) != 0 ||
-	    open_coap(w) != 0)
+	if (open_bus(w) != 0 || open_pipeline(w) != 0 || open_documents(w) != 0 ||
+	    open_dtls(w) != 0 || open_coap(w) != 0)
 		return -1;
 	fill_resources(w);
 	presence_restore(w);
@@ -337,6 +366,7 @@ static void stop_parts(struct worker *w)
 	documents_close(w->documents);
 	snapshot_release(w->snapshot);
 	pipeline_close(w->pipeline);
+	bus_client_close(w->bus);
 	secret_keys_free(w->keys);
 	arena_free(&w->resources.arena);
 	devices_free(&w->devices);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "coap-server/bus/client.h"
 #include "coap-server/dtls/endpoint.h"
 #include "core/base/config.h"
 
@@ -34,6 +35,10 @@ int worker_drain(const struct config *c, unsigned number);
 
 /* "coap", "coap-1", ...: the pipeline's source. Returns text. */
 const char *worker_source(char text[WORKER_SOURCE_MAX], unsigned number);
+
+/* The bus's options from the settings; bus.host is set. suffix: room for that of the client id. */
+void worker_bus_options(struct bus_client_options *o, const struct config *c, unsigned number,
+			char suffix[WORKER_SOURCE_MAX]);
 
 /* The DTLS endpoint's options from the settings. path: room for the name of the slots' file. */
 void worker_dtls_options(struct dtls_options *o, const struct config *c, unsigned number,

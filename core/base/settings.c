@@ -68,7 +68,7 @@ const struct setting settings[] = {
 	NUMBER("mqtt.max_keepalive_s", mqtt_max_keepalive_s, "1200", 0, 65535,
 	       "Largest keepalive a device may ask for; keepalive 0 is then refused too. 0 switches the cap off. Nordic's client asks for 1200."),
 	CHOICE("mqtt.client_id_suffix", mqtt_client_id_suffix, "no", "no|yes",
-	       "`yes`: a client id may be the device id followed by `/` or `:` and anything, so that one device can hold several connections."),
+	       "`yes`: a client id may be the device id followed by `/` or `:` and anything, so that one device can hold several connections. Services always may."),
 	CHOICE("mqtt.refused_publish", mqtt_refused_publish, "disconnect", "disconnect|ignore",
 	       "What an MQTT 3.1.1 client gets for a publish that its policy forbids: that protocol has no negative answer, so either its connection is closed or it is told a lie. MQTT 5 clients get reason 0x87 in any case."),
 	CHOICE("mqtt.token_auth", mqtt_token_auth, "off", "off|services|all",

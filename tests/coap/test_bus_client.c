@@ -92,12 +92,10 @@ static struct bus_client_options options(uint16_t port)
 static struct bus_client *open_client(const struct bus_client_options *o)
 {
 	struct bus_client *b;
-	char err[256];
 
 	logged.text[0] = '\0';
 	logged.len = 0;
-	if (bus_client_open(&b, o, err, sizeof(err)) != 0)
-		fail_msg("%s", err);
+	assert_int_equal(bus_client_open(&b, o), 0);
 	return b;
 }
 
@@ -200,7 +198,7 @@ static bool read_all(SSL *ssl, unsigned char *to, size_t len)
 static bool serve_packet(struct odd_broker *o, SSL *ssl)
 {
 	const unsigned char connack[] = {0x20, 0x03, 0x00, 0x00, 0x00};
-	unsigned char head[2], body[128], puback[4] = {0x40, 0x02};
+	unsigned char head[2], body[128] = {0}, puback[4] = {0x40, 0x02};
 	size_t topic;
 
 	if (!read_all(ssl, head, 2) || head[1] > 127 || !read_all(ssl, body, head[1]))
@@ -601,23 +599,70 @@ static void test_a_name_without_address(void **state)
 
 static void test_files_that_cannot_be_used_are_named(void **state)
 {
-	struct bus_client_options o = options(8883);
-	struct bus_client *b;
+	struct bus_tls_options o = options(8883).tls;
+	struct bus_tls *t;
 	char err[256];
 
 	(void)state;
-	o.tls.ca_file = "/nonexistent/ca.pem";
-	assert_int_not_equal(bus_client_open(&b, &o, err, sizeof(err)), 0);
+	o.ca_file = "/nonexistent/ca.pem";
+	assert_int_not_equal(bus_tls_open(&t, &o, err, sizeof(err)), 0);
 	assert_non_null(strstr(err, "bus.ca_file: /nonexistent/ca.pem: No such file"));
-	o = options(8883);
-	o.tls.certificate_file = world_pki_file("device.key");
-	assert_int_not_equal(bus_client_open(&b, &o, err, sizeof(err)), 0);
+	o = options(8883).tls;
+	o.certificate_file = world_pki_file("device.key");
+	assert_int_not_equal(bus_tls_open(&t, &o, err, sizeof(err)), 0);
 	assert_non_null(strstr(err, "bus.certificate_file"));
-	o = options(8883);
-	o.tls.key_file = world_pki_file("other.key");
-	assert_int_not_equal(bus_client_open(&b, &o, err, sizeof(err)), 0);
+	o = options(8883).tls;
+	o.key_file = world_pki_file("other.key");
+	assert_int_not_equal(bus_tls_open(&t, &o, err, sizeof(err)), 0);
 	assert_non_null(strstr(err, "bus.key_file"));
 	assert_non_null(strstr(err, "mismatch"));
+	o = options(8883).tls;
+	assert_int_equal(bus_tls_open(&t, &o, err, sizeof(err)), 0);
+	assert_string_equal(t->service, "device-crt");
+	bus_tls_close(t);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "cp %s %s", from, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* A certificate that cannot be used is no reason not to serve devices; and the next one is read
+ * without a restart. */
+static void test_files_are_read_again_at_each_connection(void **state)
+{
+	struct bus_broker broker;
+	struct bus_client_options o;
+	char cert[96], key[96];
+	struct bus_client *b;
+
+	(void)state;
+	bus_broker_init(&broker);
+	bus_broker_start(&broker);
+	snprintf(cert, sizeof(cert), "%s/service.pem", broker.dir);
+	snprintf(key, sizeof(key), "%s/service.key", broker.dir);
+	o = options(broker.port);
+	o.tls.certificate_file = cert;
+	o.tls.key_file = key;
+	b = open_client(&o);
+	wait_logged("event=bus_files");
+	assert_int_equal(publish(b, "m/1", 1), 0);
+	copy_file(world_pki_file("device.key"), key);
+	copy_file(world_pki_file("device.pem"), cert);
+	wait_settled(b, NULL, 1);
+	assert_true(was_logged("as device-crt"));
+	/* Renewed while the connection is there; `other` is somebody else. */
+	copy_file(world_pki_file("other.key"), key);
+	copy_file(world_pki_file("other.pem"), cert);
+	bus_client_renew(b);
+	wait_logged("as server.test");
+	bus_client_close(b);
+	unlink(cert);
+	unlink(key);
+	bus_broker_free(&broker);
 }
 
 /* A thread that spins would be the worst of neighbours for the one that answers devices. */
@@ -665,6 +710,7 @@ int main(void)
 		cmocka_unit_test(test_a_certificate_that_the_broker_does_not_want),
 		cmocka_unit_test(test_a_name_without_address),
 		cmocka_unit_test(test_files_that_cannot_be_used_are_named),
+		cmocka_unit_test(test_files_are_read_again_at_each_connection),
 		cmocka_unit_test(test_idle_costs_no_cpu),
 	};
 

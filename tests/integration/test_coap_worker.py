@@ -54,6 +54,13 @@ def test_a_device_with_certificate_becomes_a_row(coap):
 
 # --- Settings ---
 
+BUS = {
+    "bus.host": "broker.example",
+    "bus.ca_file": "/nonexistent/ca.pem",
+    "bus.certificate_file": "/nonexistent/cert.pem",
+    "bus.key_file": "/nonexistent/key.pem",
+}
+
 
 def check(server):
     return subprocess.run(
@@ -95,6 +102,9 @@ def test_check_says_that_settings_are_in_order(coap):
         ({"coap.sessions_dir": "/dev/shm"}, ["/dev/shm"]),
         ({"coap.suites": "PSK-AES128-CCM8 NO-SUCH-SUITE"}, ["NO-SUCH-SUITE"]),
         ({"coap.keylog_device": "dev-1"}, ["coap.keylog_device and coap.keylog_file need each other"]),
+        ({"bus.host": "broker.example"}, ["bus.host is set, bus.ca_file is not", "set all, or none"]),
+        ({"bus.key_file": "/etc/key.pem"}, ["bus.key_file is set, bus.host is not"]),
+        ({**BUS, "bus.certificate_file": "/nonexistent/cert.pem"}, ["bus.ca_file: /nonexistent/ca.pem: No such file"]),
         ({"coap.worker": "2"}, ["fieldgate.conf:", "there is no setting coap.worker"]),
         ({"coap.workers": "0"}, ["coap.workers = 0", "from 1 to 64"]),
     ],
@@ -122,6 +132,17 @@ def test_a_certificate_with_another_key_is_refused(coap):
     result = check(server)
     assert result.returncode == 1
     assert str(other.key) in result.stderr
+
+
+def test_the_services_key_must_fit_its_certificate(coap):
+    (service,) = coap.fleet.add("bus-service", service=True)
+    other = coap.fleet.server("other.example")
+    bus = {"bus.host": "localhost", "bus.ca_file": coap.fleet.ca, "bus.certificate_file": service.cert}
+    result = check(coap.new_server({**bus, "bus.key_file": other.key}))
+    assert result.returncode == 1
+    assert f"bus.key_file: {other.key}: key values mismatch" in result.stderr
+    result = check(coap.new_server({**bus, "bus.key_file": service.key}))
+    assert result.returncode == 0, result.stderr
 
 
 def test_sessions_that_others_may_read_are_refused(coap):

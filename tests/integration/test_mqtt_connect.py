@@ -169,6 +169,23 @@ def test_client_id_must_be_the_device_id(stack, client_id):
     assert_refused(stack, broker, client, "the client id must be dev-1", "client_id_suffix", device="dev-1")
 
 
+def test_a_service_may_have_several_connections(stack):
+    """Each worker of fieldgate-coap has one. Who owns an id that it begins with stays the owner."""
+    stack.devices("dev-1", "backend:1")
+    stack.devices("backend", service=True)
+    broker = stack.started()
+    clients = [stack.client(broker, "backend", client_id=id) for id in ("backend", "backend/coap-1", "backend:2")]
+    for client in clients:
+        client.accepted()
+    client = stack.client(broker, "backend", client_id="backend:1")
+    assert_refused(stack, broker, client, "belongs to backend:1", device="backend")
+    for client_id in ("dev-1", "dev-1/a", "backend1", "back"):
+        client = stack.client(broker, "backend", client_id=client_id)
+        assert_refused(stack, broker, client, "or that followed by / or :", device="backend")
+    client = stack.client(broker, "dev-1", client_id="dev-1/a")
+    assert_refused(stack, broker, client, "client_id_suffix", device="dev-1")
+
+
 @pytest.mark.parametrize("version", [V311, V5])
 def test_empty_client_id_is_refused(stack, version):
     stack.devices("dev-1")
