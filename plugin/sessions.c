@@ -17,23 +17,26 @@ static size_t client_slot(const struct sessions *t, const struct mosquitto *clie
 	return (size_t)(h >> 32) & t->mask;
 }
 
-static size_t id_slot(const struct sessions *t, const char *client_id)
+/* Of a client id, or of a principal's. */
+static size_t id_slot(const struct sessions *t, const char *id)
 {
-	return (size_t)hash_siphash(hash_table_key(), client_id, strlen(client_id)) & t->mask;
+	return (size_t)hash_siphash(hash_table_key(), id, strlen(id)) & t->mask;
 }
 
 int sessions_init(struct sessions *t)
 {
 	t->by_client = calloc(FIRST_BUCKETS, sizeof(struct session *));
 	t->by_id = calloc(FIRST_BUCKETS, sizeof(struct session *));
+	t->by_principal = calloc(FIRST_BUCKETS, sizeof(struct session_chain));
 	t->mask = FIRST_BUCKETS - 1;
 	t->count = 0;
 	TAILQ_INIT(&t->open);
 	TAILQ_INIT(&t->gone);
-	if (t->by_client && t->by_id)
+	if (t->by_client && t->by_id && t->by_principal)
 		return 0;
 	free(t->by_client);
 	free(t->by_id);
+	free(t->by_principal);
 	return -ENOMEM;
 }
 
@@ -46,6 +49,7 @@ void sessions_free(struct sessions *t)
 		sessions_remove(t, s);
 	free(t->by_client);
 	free(t->by_id);
+	free(t->by_principal);
 }
 
 struct session *sessions_by_client(const struct sessions *t, const struct mosquitto *client)
@@ -66,6 +70,23 @@ struct session *sessions_live_by_id(const struct sessions *t, const char *client
 	return s;
 }
 
+static struct session *of_principal(struct session *s, const char *principal_id)
+{
+	while (s && strcmp(s->principal_id, principal_id) != 0)
+		s = LIST_NEXT(s, by_principal);
+	return s;
+}
+
+struct session *sessions_live_of(const struct sessions *t, const char *principal_id)
+{
+	return of_principal(LIST_FIRST(&t->by_principal[id_slot(t, principal_id)]), principal_id);
+}
+
+struct session *sessions_next_of(const struct session *s)
+{
+	return of_principal(LIST_NEXT(s, by_principal), s->principal_id);
+}
+
 static void link_client(struct sessions *t, struct session *s)
 {
 	struct session **slot = &t->by_client[client_slot(t, s->client)];
@@ -74,12 +95,14 @@ static void link_client(struct sessions *t, struct session *s)
 	*slot = s;
 }
 
-static void link_id(struct sessions *t, struct session *s)
+/* A session that is live. */
+static void link_live(struct sessions *t, struct session *s)
 {
-	struct session **slot = &t->by_id[id_slot(t, s->client_id)];
+	struct session **id = &t->by_id[id_slot(t, s->client_id)];
 
-	s->next_by_id = *slot;
-	*slot = s;
+	s->next_by_id = *id;
+	*id = s;
+	LIST_INSERT_HEAD(&t->by_principal[id_slot(t, s->principal_id)], s, by_principal);
 }
 
 static void unlink_client(struct sessions *t, const struct session *s)
@@ -91,13 +114,14 @@ static void unlink_client(struct sessions *t, const struct session *s)
 	*p = s->next_by_client;
 }
 
-static void unlink_id(struct sessions *t, const struct session *s)
+static void unlink_live(struct sessions *t, struct session *s)
 {
-	struct session **p = &t->by_id[id_slot(t, s->client_id)];
+	struct session **id = &t->by_id[id_slot(t, s->client_id)];
 
-	while (*p != s)
-		p = &(*p)->next_by_id;
-	*p = s->next_by_id;
+	while (*id != s)
+		id = &(*id)->next_by_id;
+	*id = s->next_by_id;
+	LIST_REMOVE(s, by_principal);
 }
 
 /* Twice as many buckets. Without memory the chains get longer, that is all. */
@@ -106,22 +130,26 @@ static void grow(struct sessions *t)
 	size_t buckets = (t->mask + 1) * 2;
 	struct session **by_client = calloc(buckets, sizeof(struct session *));
 	struct session **by_id = calloc(buckets, sizeof(struct session *));
+	struct session_chain *by_principal = calloc(buckets, sizeof(struct session_chain));
 	struct session *s;
 
-	if (!by_client || !by_id) {
+	if (!by_client || !by_id || !by_principal) {
 		free(by_client);
 		free(by_id);
+		free(by_principal);
 		return;
 	}
 	free(t->by_client);
 	free(t->by_id);
+	free(t->by_principal);
 	t->by_client = by_client;
 	t->by_id = by_id;
+	t->by_principal = by_principal;
 	t->mask = buckets - 1;
 	for (s = TAILQ_FIRST(&t->open); s; s = TAILQ_NEXT(s, list)) {
 		link_client(t, s);
 		if (s->state == SESSION_LIVE)
-			link_id(t, s);
+			link_live(t, s);
 	}
 	for (s = TAILQ_FIRST(&t->gone); s; s = TAILQ_NEXT(s, list))
 		link_client(t, s);
@@ -146,7 +174,7 @@ struct session *sessions_add(struct sessions *t, const struct mosquitto *client,
 	memcpy(s->principal_id, principal_id, strnlen(principal_id, PRINCIPAL_ID_MAX));
 	memcpy(s->client_id, client_id, id_size);
 	link_client(t, s);
-	link_id(t, s);
+	link_live(t, s);
 	TAILQ_INSERT_TAIL(&t->open, s, list);
 	if (++t->count > t->mask)
 		grow(t);
@@ -155,14 +183,14 @@ struct session *sessions_add(struct sessions *t, const struct mosquitto *client,
 
 void sessions_supersede(struct sessions *t, struct session *s)
 {
-	unlink_id(t, s);
+	unlink_live(t, s);
 	s->state = SESSION_SUPERSEDED;
 }
 
 void sessions_gone(struct sessions *t, struct session *s)
 {
 	if (s->state == SESSION_LIVE)
-		unlink_id(t, s);
+		unlink_live(t, s);
 	TAILQ_REMOVE(&t->open, s, list);
 	TAILQ_INSERT_TAIL(&t->gone, s, list);
 	s->state = SESSION_GONE;
@@ -171,7 +199,7 @@ void sessions_gone(struct sessions *t, struct session *s)
 void sessions_remove(struct sessions *t, struct session *s)
 {
 	if (s->state == SESSION_LIVE)
-		unlink_id(t, s);
+		unlink_live(t, s);
 	unlink_client(t, s);
 	if (s->state == SESSION_GONE)
 		TAILQ_REMOVE(&t->gone, s, list);

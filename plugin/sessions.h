@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connections that the plugin let in, by the broker's client pointer and by client id. A
+ * The connections that the plugin let in, by the broker's client pointer, by client id and by
+ * principal. A
  * session is here from its BASIC_AUTH until the first TICK after its DISCONNECT: the broker still
  * asks about its will in between. So the table is bounded by the broker's connections. The broker
  * may give the memory of a freed client to a new one, but asks BASIC_AUTH about that one first,
@@ -9,6 +10,7 @@
 #ifndef FG_PLUGIN_SESSIONS_H
 #define FG_PLUGIN_SESSIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -28,12 +30,14 @@ enum session_state {
 
 struct session {
 	struct session *next_by_client, *next_by_id; /* hash chains */
+	LIST_ENTRY(session) by_principal;	     /* another; one principal may have many */
 	TAILQ_ENTRY(session) list;
 	const struct mosquitto *client;
 	enum session_state state;
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	const char *close_reason; /* static text: why we had it closed; NULL if we had not */
+	bool takes_nothing;	  /* no subscription of it fits its messages; see downlink.c */
 
 	/* The last judgement, good for the snapshot of this generation only. */
 	uint64_t judged;
@@ -44,11 +48,13 @@ struct session {
 };
 
 TAILQ_HEAD(session_list, session);
+LIST_HEAD(session_chain, session);
 
 struct sessions {
-	struct session **by_client, **by_id; /* by_id holds live sessions only */
-	size_t mask, count;		     /* buckets - 1; sessions in by_client */
-	struct session_list open;	     /* live and superseded */
+	struct session **by_client, **by_id; /* by_id and by_principal hold live sessions only */
+	struct session_chain *by_principal;
+	size_t mask, count;	  /* buckets - 1; sessions in by_client */
+	struct session_list open; /* live and superseded */
 	struct session_list gone;
 };
 
@@ -59,6 +65,10 @@ void sessions_free(struct sessions *t);
 /* NULL if there is none. */
 struct session *sessions_by_client(const struct sessions *t, const struct mosquitto *client);
 struct session *sessions_live_by_id(const struct sessions *t, const char *client_id);
+
+/* A live session of the principal; and the next of the same one. NULL: no more. */
+struct session *sessions_live_of(const struct sessions *t, const char *principal_id);
+struct session *sessions_next_of(const struct session *s);
 
 /*
  * A new live session. What is left of another one under this pointer is freed. A live session with

@@ -104,6 +104,51 @@ static void test_reused_client_pointer_replaces_what_is_left(void **state)
 	sessions_free(&t);
 }
 
+static size_t live_of(const struct sessions *t, const char *principal_id)
+{
+	size_t n = 0;
+
+	for (const struct session *s = sessions_live_of(t, principal_id); s;
+	     s = sessions_next_of(s)) {
+		assert_string_equal(s->principal_id, principal_id);
+		assert_int_equal(s->state, SESSION_LIVE);
+		n++;
+	}
+	return n;
+}
+
+static void test_live_sessions_of_a_principal_are_found(void **state)
+{
+	struct session *s;
+	struct sessions t;
+
+	(void)state;
+	sessions_init(&t);
+	for (size_t n = 0; n < 1000; n++) {
+		char id[32], principal[32];
+
+		snprintf(id, sizeof(id), "dev-%zu/%zu", n % 400, n);
+		snprintf(principal, sizeof(principal), "dev-%zu", n % 400);
+		assert_non_null(
+			sessions_add(&t, client(n), id, principal, CREDENTIAL_X509, fingerprint));
+	}
+	assert_int_equal(live_of(&t, "dev-7"), 3);
+	assert_int_equal(live_of(&t, "dev-300"), 2);
+	assert_int_equal(live_of(&t, "dev-400"), 0);
+	sessions_gone(&t, sessions_by_client(&t, client(407)));
+	assert_int_equal(live_of(&t, "dev-7"), 2);
+	s = sessions_by_client(&t, client(7));
+	sessions_supersede(&t, s);
+	assert_int_equal(live_of(&t, "dev-7"), 1);
+	sessions_gone(&t, s);
+	sessions_bury(&t);
+	assert_int_equal(live_of(&t, "dev-7"), 1);
+	sessions_remove(&t, sessions_by_client(&t, client(807)));
+	assert_int_equal(live_of(&t, "dev-7"), 0);
+	assert_int_equal(live_of(&t, "dev-8"), 3);
+	sessions_free(&t);
+}
+
 static void test_many_sessions_come_and_go(void **state)
 {
 	struct sessions t;
@@ -134,6 +179,7 @@ int main(void)
 		cmocka_unit_test(test_gone_session_is_found_by_client_until_it_is_buried),
 		cmocka_unit_test(test_superseded_session_leaves_its_id_to_the_newer),
 		cmocka_unit_test(test_reused_client_pointer_replaces_what_is_left),
+		cmocka_unit_test(test_live_sessions_of_a_principal_are_found),
 		cmocka_unit_test(test_many_sessions_come_and_go),
 	};
 
