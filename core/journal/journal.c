@@ -273,7 +273,7 @@ int journal_append_reserved(struct journal *j, const struct journal_record *r,
 
 /* --- Statistics --- */
 
-static uint64_t backlog(const struct journal *j)
+static uint64_t behind(const struct journal *j, struct journal_position pos)
 {
 	uint64_t bytes = 0;
 
@@ -281,12 +281,23 @@ static uint64_t backlog(const struct journal *j)
 		const struct segment *s = j->segments[i];
 		uint64_t from = SEGMENT_HEADER, end = atomic_load(&s->end);
 
-		if (s->number < j->released.segment)
+		if (s->number < pos.segment)
 			continue;
-		if (s->number == j->released.segment && j->released.offset > from)
-			from = j->released.offset;
+		if (s->number == pos.segment && pos.offset > from)
+			from = pos.offset;
 		bytes += end > from ? end - from : 0;
 	}
+	return bytes;
+}
+
+uint64_t journal_behind(const struct journal *j, struct journal_position pos)
+{
+	struct journal *unlocked = (struct journal *)j;
+	uint64_t bytes;
+
+	pthread_mutex_lock(&unlocked->lock);
+	bytes = behind(j, pos);
+	pthread_mutex_unlock(&unlocked->lock);
 	return bytes;
 }
 
@@ -299,7 +310,7 @@ void journal_stats(const struct journal *j, struct journal_stats *out)
 		.bytes = atomic_load(&j->bytes_others) +
 			 (j->current ? atomic_load(&j->current->end) : 0) +
 			 (j->spare ? SEGMENT_HEADER : 0),
-		.backlog_bytes = backlog(j),
+		.backlog_bytes = behind(j, j->released),
 		.appended = atomic_load(&j->appended),
 		.refused = atomic_load(&j->refused),
 		.skipped_bytes = atomic_load(&j->skipped_bytes),

@@ -203,6 +203,9 @@ uint64_t journal_missed(const struct journal_reader *r);
 int journal_wakeup_fd(const struct journal_reader *r);
 void journal_arm(struct journal_reader *r);
 
+/* Bytes of records behind pos. Any thread. */
+uint64_t journal_behind(const struct journal *j, struct journal_position pos);
+
 void journal_stats(const struct journal *j, struct journal_stats *out);
 
 #endif

@@ -27,13 +27,14 @@ struct relay_options {
 	const char *position_path; /* made if missing: then the relay begins at the journal's end */
 	const char *source;	   /* "mqtt", "coap": in presence */
 	bool telemetry;		   /* publish the messages of devices (not with bus->is_broker) */
+	int status_interval_s;
 	struct decode_limits limits;
 };
 
 struct relay_stats {
 	uint64_t published; /* messages given to the bus and settled */
 	uint64_t refused;   /* by the bus for good */
-	uint64_t missed;    /* records that the journal could not keep for us */
+	uint64_t missed;    /* times that the journal could not keep what was to come */
 	uint64_t lag_bytes; /* of the journal, to be read */
 };
 

@@ -23,6 +23,7 @@ struct rules {
 	int64_t retry_us;	/* under building: of clock_monotonic_us; not before */
 	_Atomic uint64_t seen;	/* the registry's generation that the set is of */
 	_Atomic uint64_t built; /* sets, so far */
+	_Atomic bool ready;	/* one of them is of a registry that has been loaded */
 };
 
 static void put(struct rules *r, const struct rule_set *fresh)
@@ -58,6 +59,7 @@ static void follow(struct rules *r)
 {
 	/* Before the snapshot is taken: one that comes in between is seen the next time. */
 	uint64_t generation = registry_generation(r->registry);
+	bool loaded = registry_ready(r->registry);
 	int64_t now = clock_monotonic_us();
 
 	if (now < r->retry_us)
@@ -70,6 +72,8 @@ static void follow(struct rules *r)
 		return;
 	}
 	atomic_store_explicit(&r->seen, generation, memory_order_relaxed);
+	if (loaded)
+		atomic_store(&r->ready, true);
 }
 
 const struct rule_set *rules_acquire(struct rules *r)
@@ -86,6 +90,13 @@ const struct rule_set *rules_acquire(struct rules *r)
 	s = rule_set_retain(r->set);
 	pthread_mutex_unlock(&r->lock);
 	return s;
+}
+
+bool rules_ready(struct rules *r)
+{
+	if (!atomic_load(&r->ready) && registry_ready(r->registry))
+		rule_set_release(rules_acquire(r));
+	return atomic_load(&r->ready);
 }
 
 /* Also moves when a set was built that somebody had asked for too early. */

@@ -136,6 +136,11 @@ void rules_close(struct rules *r); /* NULL is allowed */
  * others get the set before. Never NULL. Any thread. Rules that are refused are logged once. */
 const struct rule_set *rules_acquire(struct rules *r);
 
+/* Have the rules been read, from the database or the copy on disk, and compiled? Before that the
+ * set is empty: who may not let a message pass by waits. Compiles, if that is all that is missing.
+ * Any thread. */
+bool rules_ready(struct rules *r);
+
 /* Moves when rules_acquire may give another set: read it before, and ask again when it has moved. A
  * relaxed atomic read. Any thread. */
 uint64_t rules_generation(struct rules *r);
