@@ -73,7 +73,7 @@ static int open_pipeline(struct plugin *p, char *err, size_t err_len)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pipeline_open(&p->pipeline, &p->config, "mqtt", DURABILITY_WRITE, err, err_len);
+	rc = pipeline_open(&p->pipeline, &p->config, "mqtt", DURABILITY_WRITE, NULL, err, err_len);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }

@@ -42,7 +42,7 @@ int worker_drain(const struct config *c, unsigned number)
 	char source[WORKER_SOURCE_MAX], err[512];
 
 	worker_source(source, number);
-	if (pipeline_open(&p, c, source, DURABILITY_WRITE, err, sizeof(err)) != 0) {
+	if (pipeline_open(&p, c, source, DURABILITY_WRITE, NULL, err, sizeof(err)) != 0) {
 		log_error("drain_failed", NULL, "%s", err);
 		return 1;
 	}

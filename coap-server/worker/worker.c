@@ -203,7 +203,7 @@ static int open_pipeline(struct worker *w)
 	if (reload_keys(w->config, &w->keys, err, sizeof(err)) != 0)
 		return fail(err);
 	if (pipeline_open(&w->pipeline, w->config, worker_source(source, w->number),
-			  DURABILITY_FSYNC, err, sizeof(err)) != 0)
+			  DURABILITY_FSYNC, NULL, err, sizeof(err)) != 0)
 		return fail(err);
 	w->registry = pipeline_registry(w->pipeline);
 	worker_renew(w);

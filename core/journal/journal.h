@@ -48,8 +48,9 @@ static inline int journal_position_compare(struct journal_position a, struct jou
 enum journal_kind {
 	JOURNAL_TELEMETRY = 1,
 	JOURNAL_PRESENCE = 2,
-	JOURNAL_MESSAGE = 3,  /* on another topic, for rules only */
-	JOURNAL_DOWNLINK = 4, /* on m/d/<device>/c2d[/...]: to wait for the device */
+	JOURNAL_MESSAGE = 3,	      /* on another topic, for rules only */
+	JOURNAL_DOWNLINK = 4,	      /* on m/d/<device>/c2d[/...]: to wait for the device */
+	JOURNAL_DOWNLINK_RELAYED = 5, /* the same, but rules have seen what it came of */
 };
 
 struct journal_record {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Wires registry, journal and store together. There is no queue and no state of its own here: what
- * is accepted is in the journal before pipeline_publish returns, and everything after that is the
- * store's.
+ * Wires registry, rules, journal, store, relay and sink together. There is no queue and no state of
+ * its own here: what is accepted is in the journal before pipeline_publish returns, and everything
+ * after that is the store's.
  */
 #include "core/pipeline/pipeline.h"
 
@@ -17,17 +17,26 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/pipeline/commit.h"
+#include "core/relay/relay.h"
+#include "core/rule/set.h"
 
-#define TELEMETRY_PREFIX "m/d/"
-#define TELEMETRY_LEVEL	 "/d2c"
+#define DEVICE_PREFIX	"m/d/"
+#define TELEMETRY_LEVEL "/d2c"
+#define DOWNLINK_LEVEL	"/c2d"
 
 struct pipeline {
 	char *source;
 	enum durability durability;
 	struct registry *registry;
+	struct rules *rules;
 	struct journal *journal;
 	struct commit *commit;
+	struct relay *relay;
 	struct store *store;
+
+	/* The rules as the thread that publishes sees them. */
+	const struct rule_set *set;
+	uint64_t set_generation;
 };
 
 static int fail(char *err, size_t err_len, const char *what, const char *detail)
@@ -126,6 +135,39 @@ static int open_commit(struct pipeline *p, char *err, size_t err_len)
 	return rc == 0 ? 0 : fail(err, err_len, p->source, strerror(-rc));
 }
 
+static struct decode_limits limits_of(const struct config *c)
+{
+	return (struct decode_limits){.max_bytes = (size_t)c->payload_max_bytes,
+				      .max_depth = (unsigned)c->payload_max_depth,
+				      .max_readings = (unsigned)c->payload_max_readings};
+}
+
+static int open_rules(struct pipeline *p, char *err, size_t err_len)
+{
+	int rc = rules_open(&p->rules, p->registry);
+
+	return rc == 0 ? 0 : fail(err, err_len, p->source, strerror(-rc));
+}
+
+static int start_relay(struct pipeline *p, const struct config *c, const struct bus *bus,
+		       const char *dir, char *err, size_t err_len)
+{
+	char *path = path_join(dir, "relay");
+	const struct relay_options o = {
+		.bus = bus,
+		.position_path = path,
+		.source = p->source,
+		.telemetry = c->bus_telemetry,
+		.status_interval_s = (int)c->store_status_interval_s,
+		.limits = limits_of(c),
+	};
+	int rc = path ? relay_start(&p->relay, &o, p->journal, p->rules, err, err_len)
+		      : fail(err, err_len, dir, "out of memory");
+
+	free(path);
+	return rc;
+}
+
 static int start_store(struct pipeline *p, const struct config *c, char *err, size_t err_len)
 {
 	const struct store_options o = {
@@ -138,15 +180,16 @@ static int start_store(struct pipeline *p, const struct config *c, char *err, si
 		.max_past_days = (int)c->store_max_past_days,
 		.max_future_days = (int)c->store_max_future_days,
 		.status_interval_s = (int)c->store_status_interval_s,
-		.limits = {.max_bytes = (size_t)c->payload_max_bytes,
-			   .max_depth = (unsigned)c->payload_max_depth,
-			   .max_readings = (unsigned)c->payload_max_readings},
+		.limits = limits_of(c),
+		.rules = p->rules,
 	};
 
 	return store_start(&p->store, &o, p->journal, err, err_len);
 }
 
-static int open_parts(struct pipeline *p, const struct config *c, char *err, size_t err_len)
+/* The followers before the store: nothing may be released that they have not asked for. */
+static int open_parts(struct pipeline *p, const struct config *c, const struct bus *bus, char *err,
+		      size_t err_len)
 {
 	char *dir = path_join(c->state_dir, p->source);
 	int rc = -1;
@@ -155,14 +198,15 @@ static int open_parts(struct pipeline *p, const struct config *c, char *err, siz
 		return fail(err, err_len, c->state_dir, "out of memory");
 	if (make_dir(c->state_dir, err, err_len) == 0 && make_dir(dir, err, err_len) == 0 &&
 	    open_journal(p, c, dir, err, err_len) == 0 && open_commit(p, err, err_len) == 0 &&
-	    open_registry(p, c, dir, err, err_len) == 0 && start_store(p, c, err, err_len) == 0)
+	    open_registry(p, c, dir, err, err_len) == 0 && open_rules(p, err, err_len) == 0 &&
+	    start_relay(p, c, bus, dir, err, err_len) == 0 && start_store(p, c, err, err_len) == 0)
 		rc = 0;
 	free(dir);
 	return rc;
 }
 
 int pipeline_open(struct pipeline **out, const struct config *c, const char *source,
-		  enum durability durability, char *err, size_t err_len)
+		  enum durability durability, const struct bus *bus, char *err, size_t err_len)
 {
 	struct pipeline *p = calloc(1, sizeof(*p));
 
@@ -176,7 +220,7 @@ int pipeline_open(struct pipeline **out, const struct config *c, const char *sou
 		free(p);
 		return fail(err, err_len, source, "out of memory");
 	}
-	if (open_parts(p, c, err, err_len) != 0) {
+	if (open_parts(p, c, bus, err, err_len) != 0) {
 		pipeline_close(p);
 		return -1;
 	}
@@ -190,6 +234,9 @@ void pipeline_close(struct pipeline *p)
 		return;
 	commit_close(p->commit);
 	store_stop(p->store);
+	relay_stop(p->relay);
+	rule_set_release(p->set);
+	rules_close(p->rules);
 	registry_close(p->registry);
 	journal_close(p->journal);
 	free(p->source);
@@ -201,72 +248,108 @@ struct registry *pipeline_registry(struct pipeline *p)
 	return p->registry;
 }
 
-bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len)
+/* m/d/<device><level>[/...] */
+static bool is_device_topic(const char *topic, const char *level, const char **device,
+			    size_t *device_len)
 {
-	const size_t prefix = strlen(TELEMETRY_PREFIX), level = strlen(TELEMETRY_LEVEL);
+	const size_t prefix = strlen(DEVICE_PREFIX), level_len = strlen(level);
 	const char *slash;
 
-	if (strncmp(topic, TELEMETRY_PREFIX, prefix) != 0)
+	if (strncmp(topic, DEVICE_PREFIX, prefix) != 0)
 		return false;
 	slash = strchr(topic + prefix, '/');
-	if (!slash || strncmp(slash, TELEMETRY_LEVEL, level) != 0)
+	if (!slash || strncmp(slash, level, level_len) != 0)
 		return false;
-	if (slash[level] != '\0' && slash[level] != '/')
+	if (slash[level_len] != '\0' && slash[level_len] != '/')
 		return false;
 	*device = topic + prefix;
 	*device_len = (size_t)(slash - *device);
 	return principal_id_valid(*device, *device_len);
 }
 
-static int append(struct pipeline *p, const struct message *m, const char *device,
-		  size_t device_len, struct journal_position *end)
+bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len)
 {
-	const struct journal_record r = {
-		.kind = JOURNAL_TELEMETRY,
+	return is_device_topic(topic, TELEMETRY_LEVEL, device, device_len);
+}
+
+bool pipeline_is_downlink(const char *topic, const char **device, size_t *device_len)
+{
+	return is_device_topic(topic, DOWNLINK_LEVEL, device, device_len);
+}
+
+/* --- What a message becomes --- */
+
+static bool a_rule_wants(struct pipeline *p, const char *topic)
+{
+	uint64_t generation = rules_generation(p->rules);
+
+	if (!p->set || generation != p->set_generation) {
+		rule_set_release(p->set);
+		p->set = rules_acquire(p->rules);
+		p->set_generation = generation;
+	}
+	return rule_set_wants(p->set, topic);
+}
+
+/* An enum journal_kind; 0: nobody needs it. */
+static int kind_of(struct pipeline *p, const struct message *m, const char **device,
+		   size_t *device_len)
+{
+	*device = "";
+	*device_len = 0;
+	if (pipeline_is_telemetry(m->topic, device, device_len))
+		return m->relayed ? 0 : JOURNAL_TELEMETRY;
+	if (pipeline_is_downlink(m->topic, device, device_len) && !m->delivered)
+		return m->relayed ? JOURNAL_DOWNLINK_RELAYED : JOURNAL_DOWNLINK;
+	return !m->relayed && a_rule_wants(p, m->topic) ? JOURNAL_MESSAGE : 0;
+}
+
+struct taken {
+	bool any; /* false: there was nothing to do */
+	struct journal_position end;
+};
+
+static int append(struct pipeline *p, const struct message *m, struct taken *t)
+{
+	struct journal_record r = {
 		.format = (uint8_t)m->format,
-		.received_at_us = clock_realtime_us(),
-		.device = device,
-		.device_len = device_len,
 		.topic = m->topic,
 		.topic_len = strlen(m->topic),
 		.payload = m->payload,
 		.payload_len = m->payload_len,
 	};
+	int kind = kind_of(p, m, &r.device, &r.device_len);
 
-	return journal_append(p->journal, &r, end);
+	t->any = kind != 0;
+	if (!t->any)
+		return 0;
+	r.kind = (uint8_t)kind;
+	r.received_at_us = clock_realtime_us();
+	return journal_append(p->journal, &r, &t->end);
 }
 
 int pipeline_publish(struct pipeline *p, const struct message *m)
 {
-	struct journal_position end;
-	const char *device;
-	size_t device_len;
-	int rc;
+	struct taken t;
+	int rc = append(p, m, &t);
 
-	if (!pipeline_is_telemetry(m->topic, &device, &device_len))
-		return 0;
-	rc = append(p, m, device, device_len, &end);
-	if (rc == 0 && p->durability == DURABILITY_FSYNC)
-		rc = journal_sync(p->journal, end);
+	if (rc == 0 && t.any && p->durability == DURABILITY_FSYNC)
+		rc = journal_sync(p->journal, t.end);
 	return rc;
 }
 
 int pipeline_submit(struct pipeline *p, const struct message *m, uint64_t *ticket)
 {
 	bool wait = p->durability == DURABILITY_FSYNC;
-	struct journal_position end;
-	const char *device;
-	size_t device_len;
+	struct taken t;
 	int rc;
 
 	*ticket = 0;
-	if (!pipeline_is_telemetry(m->topic, &device, &device_len))
-		return 0;
 	rc = wait ? commit_prepare(p->commit) : 0;
 	if (rc == 0)
-		rc = append(p, m, device, device_len, &end);
-	if (rc == 0 && wait)
-		*ticket = commit_add(p->commit, end);
+		rc = append(p, m, &t);
+	if (rc == 0 && wait && t.any)
+		*ticket = commit_add(p->commit, t.end);
 	return rc;
 }
 

@@ -15,6 +15,7 @@
 #include "core/journal/journal.h"
 #include "core/payload/payload.h"
 #include "core/registry/registry.h"
+#include "core/relay/bus.h"
 #include "core/store/store.h"
 
 struct pipeline;
@@ -25,8 +26,9 @@ struct message {
 	size_t payload_len;
 	enum payload_format format;
 
-	/* It was taken into a pipeline already, and comes by way of the broker: of the right
-	 * `relay` (POLICY_RELAY). Neither stored nor run through rules again. */
+	/* It, or what a rule made it of, was taken into a pipeline already: it comes by way of the
+	 * broker from who has the right `relay` (POLICY_RELAY), or was republished. Neither stored
+	 * nor run through rules again; on c2d it waits for the device all the same. */
 	bool relayed;
 
 	/* On c2d: the device has it from the broker and need not find it in the queue. */
@@ -49,10 +51,11 @@ struct presence {
 
 /*
  * source: "mqtt", "coap", "coap-1"; state lives in <state.dir>/<source>/. durability: the
- * protocol's default. 0, or -1 with a message in err. Does not wait for the database.
+ * protocol's default. bus: to the fleet's broker, NULL: none; it must outlive the pipeline. 0, or
+ * -1 with a message in err. Does not wait for the database.
  */
 int pipeline_open(struct pipeline **out, const struct config *c, const char *source,
-		  enum durability durability, char *err, size_t err_len);
+		  enum durability durability, const struct bus *bus, char *err, size_t err_len);
 
 /* Stop the threads; what is not stored yet stays in the journal. NULL is allowed. */
 void pipeline_close(struct pipeline *p);
@@ -62,6 +65,9 @@ struct registry *pipeline_registry(struct pipeline *p);
 /* Is this topic one whose messages are stored, `m/d/<device>/d2c[/...]`? Sets the device in the
  * topic. */
 bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len);
+
+/* Is it one whose messages are for the device, `m/d/<device>/c2d[/...]`? */
+bool pipeline_is_downlink(const char *topic, const char **device, size_t *device_len);
 
 /*
  * Take an authorised message: telemetry is stored; what is published to a device,

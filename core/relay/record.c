@@ -185,8 +185,8 @@ int relay_record(struct relay *r, const struct journal_record *record)
 	case JOURNAL_DOWNLINK:
 		take_message(r, record);
 		break;
-	default:
-		break; /* of a later version */
+	default: /* JOURNAL_DOWNLINK_RELAYED; of a later version */
+		break;
 	}
 	return r->cut_short ? -ECANCELED : 0;
 }

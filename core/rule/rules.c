@@ -94,8 +94,13 @@ const struct rule_set *rules_acquire(struct rules *r)
 
 bool rules_ready(struct rules *r)
 {
-	if (!atomic_load(&r->ready) && registry_ready(r->registry))
-		rule_set_release(rules_acquire(r));
+	if (atomic_load(&r->ready))
+		return true;
+	if (!registry_ready(r->registry))
+		return false;
+	/* The generation moves just before the registry is ready: it may have been seen already. */
+	atomic_store_explicit(&r->seen, UINT64_MAX, memory_order_relaxed);
+	rule_set_release(rules_acquire(r));
 	return atomic_load(&r->ready);
 }
 

@@ -49,6 +49,7 @@ void batch_clear(struct batch *b)
 	b->repeated = 0;
 	b->row_count = 0;
 	b->dead_letter_count = 0;
+	b->dropped = 0;
 	b->presence_count = 0;
 	b->downlink_count = 0;
 	b->started.happened = false;

@@ -78,6 +78,7 @@ struct batch {
 	struct batch_downlink *downlinks;
 	size_t downlink_count, downlinks_size;
 	struct batch_started started;
+	size_t dropped; /* messages that a rule keeps out of telemetry */
 	bool has_subtopic, has_extra, has_once;
 	struct latest latest;
 	uint64_t *row_mask; /* of the row being filled */

@@ -20,7 +20,7 @@
 /* Records of the journal that a batch holds. */
 struct flight_load {
 	struct journal_position from, to;
-	uint64_t records, rows, dead_letters;
+	uint64_t records, rows, dead_letters, dropped;
 	uint64_t refused_down;		 /* messages to devices; the database has counted them */
 	uint64_t suspects;		 /* records that the database has not refused before */
 	struct journal_position suspect; /* the last of them */

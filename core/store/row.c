@@ -298,6 +298,49 @@ static int take_samples(struct row_context *c, const struct journal_record *r,
 	return rc == 0 ? ROW_TAKEN : rc;
 }
 
+/* --- rules --- */
+
+/* The rules in force, if any of them drops. */
+static const struct rule_set *dropping_set(struct row_context *c)
+{
+	uint64_t generation;
+
+	if (!c->rules)
+		return NULL;
+	generation = rules_generation(c->rules);
+	if (!c->set || generation != c->set_generation) {
+		rule_set_release(c->set);
+		c->set = rules_acquire(c->rules);
+		c->set_generation = generation;
+	}
+	return rule_set_has(c->set, RULE_DROP) ? c->set : NULL;
+}
+
+static bool set_drops(struct row_context *c, const struct rule_set *set,
+		      const struct journal_record *r, const struct value *payload)
+{
+	struct rule_input in = {.payload = payload,
+				.raw = r->payload,
+				.raw_len = r->payload_len,
+				.received_at_us = r->received_at_us};
+
+	in.topic = arena_strndup(&c->arena, r->topic, r->topic_len);
+	in.device = arena_strndup(&c->arena, r->device, r->device_len);
+	return in.topic && in.device && rule_set_drops(set, &in, &c->arena);
+}
+
+/* payload: NULL when it could not be decoded. What cannot be judged is kept. */
+static bool is_dropped(struct row_context *c, const struct journal_record *r,
+		       const struct value *payload)
+{
+	const struct rule_set *set = dropping_set(c);
+	struct arena_mark before = arena_mark(&c->arena);
+	bool drops = set && set_drops(c, set, r, payload);
+
+	arena_rewind(&c->arena, before);
+	return drops;
+}
+
 static int take_telemetry(struct row_context *c, const struct journal_record *r,
 			  struct journal_position at)
 {
@@ -305,13 +348,21 @@ static int take_telemetry(struct row_context *c, const struct journal_record *r,
 	const char *too_old = NULL;
 	struct device_topic topic;
 	struct payload p;
+	struct value tree;
 	struct moment *moments;
 	int rc;
 
 	if (!parse_topic(r, TELEMETRY_LEVEL, &topic))
 		return take_dead_letter(c, r, at, "the topic is not m/d/<device>/d2c");
-	rc = payload_decode(&c->arena, (enum payload_format)r->format, r->payload, r->payload_len,
-			    &c->limits, &p, reason, sizeof(reason));
+	rc = payload_parse(&c->arena, (enum payload_format)r->format, r->payload, r->payload_len,
+			   &c->limits, &tree, reason, sizeof(reason));
+	if (is_dropped(c, r, rc == 0 ? &tree : NULL)) {
+		c->batch->dropped++;
+		return ROW_TAKEN;
+	}
+	if (rc == 0)
+		rc = payload_interpret(&c->arena, (enum payload_format)r->format, &tree, &c->limits,
+				       &p, reason, sizeof(reason));
 	if (rc != 0)
 		return take_dead_letter(c, r, at, reason);
 	moments = decide_moments(c, r, at, &p);
@@ -448,6 +499,7 @@ int row_take(struct row_context *c, const struct journal_record *r, struct journ
 	case JOURNAL_PRESENCE:
 		return take_presence(c, r, at);
 	case JOURNAL_DOWNLINK:
+	case JOURNAL_DOWNLINK_RELAYED:
 		return take_downlink(c, r, at);
 	case JOURNAL_MESSAGE:
 		return ROW_TAKEN; /* for rules only */

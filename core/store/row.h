@@ -23,6 +23,7 @@
 #include "core/base/hash.h"
 #include "core/journal/journal.h"
 #include "core/payload/payload.h"
+#include "core/rule/set.h"
 #include "core/store/batch.h"
 #include "core/store/catalogue.h"
 
@@ -48,6 +49,11 @@ struct row_context {
 	struct decode_limits limits;
 	int64_t max_past_us, max_future_us;
 	const uint8_t *journal_id;
+
+	/* What `drop` rules say; NULL: there are none. */
+	struct rules *rules;
+	const struct rule_set *set;
+	uint64_t set_generation;
 
 	/* Times of telemetry before this one are known to be refused, and why. */
 	int64_t too_old_us;

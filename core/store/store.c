@@ -102,9 +102,9 @@ void writer_status(struct writer *w, bool force)
 	store_stats(w->owner, &st);
 	log_info("store_status", NULL,
 		 "connected=%s stored=%" PRIu64 " rows=%" PRIu64 " dead_letters=%" PRIu64
-		 " batches=%" PRIu64 " backlog_bytes=%" PRIu64 " lag_s=%.3f",
-		 st.connected ? "yes" : "no", st.messages, st.rows, st.dead_letters, st.batches,
-		 js.backlog_bytes, (double)st.lag_us / (double)US_PER_S);
+		 " dropped=%" PRIu64 " batches=%" PRIu64 " backlog_bytes=%" PRIu64 " lag_s=%.3f",
+		 st.connected ? "yes" : "no", st.messages, st.rows, st.dead_letters, st.dropped,
+		 st.batches, js.backlog_bytes, (double)st.lag_us / (double)US_PER_S);
 }
 
 static void *run(void *arg)

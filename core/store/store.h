@@ -15,6 +15,7 @@
 
 #include "core/journal/journal.h"
 #include "core/payload/value.h"
+#include "core/rule/set.h"
 
 struct store;
 
@@ -29,6 +30,8 @@ struct store_options {
 	int max_future_days;
 	int status_interval_s;
 	struct decode_limits limits;
+	struct rules
+		*rules; /* of which some may drop messages; NULL: none. It must outlive the store */
 };
 
 struct store_stats {
@@ -36,6 +39,7 @@ struct store_stats {
 	uint64_t messages;     /* records taken from the journal and committed */
 	uint64_t rows;	       /* rows of telemetry sent (repeats included) */
 	uint64_t dead_letters; /* messages kept in dead_letter instead */
+	uint64_t dropped;      /* messages that rules kept out of telemetry */
 	uint64_t batches;
 	int64_t lag_us; /* age of the oldest message not yet committed; 0: none */
 };

@@ -39,6 +39,7 @@ int writer_init(struct writer *w)
 	w->rows.max_past_us = w->o.max_past_days * US_PER_DAY;
 	w->rows.max_future_us = w->o.max_future_days * US_PER_DAY;
 	w->rows.journal_id = journal_id(w->journal);
+	w->rows.rules = w->o.rules;
 	arena_init(&w->rows.arena, ARENA_CHUNK,
 		   ARENA_CHUNK * 16 + w->o.limits.max_bytes * ARENA_RATIO);
 	row_forget_guesses(&w->rows);
@@ -58,6 +59,7 @@ void writer_free(struct writer *w)
 	flight_sender_free(&w->sender);
 	batch_free(&w->batch);
 	arena_free(&w->rows.arena);
+	rule_set_release(w->rows.set);
 	catalogue_free(&w->catalogue);
 	partitions_free(&w->partitions);
 }
@@ -90,6 +92,7 @@ void writer_arrived(struct writer *w, struct journal_position to)
 			w->stats.messages += s->records;
 			w->stats.rows += s->rows;
 			w->stats.dead_letters += s->dead_letters;
+			w->stats.dropped += s->dropped;
 			w->stats.batches++;
 		}
 		s->records = 0;
@@ -105,6 +108,7 @@ static void remember_sent(struct writer *w, const struct flight_load *l)
 		.records = l->records,
 		.rows = l->rows,
 		.dead_letters = l->dead_letters,
+		.dropped = l->dropped,
 	};
 }
 
@@ -153,6 +157,7 @@ static void account(struct writer *w, const struct row_refusal *refusal)
 	l->last_received_us = r->received_at_us;
 	l->rows = w->batch.row_count;
 	l->dead_letters = w->batch.dead_letter_count;
+	l->dropped = w->batch.dropped;
 	l->bytes += r->device_len + r->topic_len + r->payload_len;
 	if (refusal && refusal->reason)
 		return;

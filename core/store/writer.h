@@ -44,7 +44,7 @@ struct held_record {
 /* Where the position in the database may stand because of us. */
 struct sent_position {
 	struct journal_position to;
-	uint64_t records, rows, dead_letters;
+	uint64_t records, rows, dead_letters, dropped;
 	bool given_up; /* its messages were sent again since: whichever arrives, they count once */
 };
 
