@@ -80,7 +80,7 @@ class Rules(Bench):
         self.postgres.query("truncate fieldgate.telemetry")
         with self.broker(tls=False, plugin=True) as (broker, port):
             cpu = Cpu(self, broker=broker)
-            figures = self.load(port, False, seconds=FLOOD_S, **({"cbor": True} if cbor else {})).wait()
+            figures = self.load(port, False, seconds=FLOOD_S, format="cbor" if cbor else "json").wait()
             wait_for_rows(self, "fieldgate.telemetry", figures["acked"])
             used = sum(cpu.per_million(figures["acked"]).values())
             _, rate, _ = stored(self, "fieldgate.telemetry")
