@@ -135,7 +135,7 @@ void compose(struct coap_peer *p, const struct origin *o, const struct coap_repl
 	a->max_age_s = r->max_age_s;
 	a->etag_len = (uint8_t)(r->etag_len <= FG_COAP_ETAG_MAX ? r->etag_len : 0);
 	memcpy(a->etag, r->etag, a->etag_len);
-	a->delivery = r->delivery;
+	a->delivery = a->code < 0x80 ? r->delivery : 0;
 	a->payload = r->payload;
 	a->payload_len = r->payload_len;
 	if (r->diagnostic != NULL) {

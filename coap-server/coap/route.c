@@ -188,6 +188,9 @@ enum coap_done well_known_get(void *arg, const struct coap_call *call, struct co
 	for (size_t i = 0; i < s->o.route_count; i++) {
 		const struct coap_route *r = &s->o.routes[i];
 
+		/* With what is below it, it is one link. */
+		if (i > 0 && strcmp(r[-1].path, r->path) == 0)
+			continue;
 		if (name.len == 0 || link_matches(r, name, want))
 			put_link(&t, r, t.at == s->links);
 	}

@@ -98,10 +98,10 @@ struct coap_reply {
 				    Not together with hold. */
 	uint64_t hold;		 /* not 0: send it when coap_server_release comes to this ticket */
 	enum coap_tell tell;
-	/* Not 0: a number for what this reply brings to the device; `delivered` says what became of
-	 * it. The answer to a registration is a message of its own then, because a device
-	 * acknowledges no other. What an observation has brought and is not acknowledged yet, or
-	 * was acknowledged last, is not sent for it again. */
+	/* Not 0: a number for what this reply, a success, brings to the device; `delivered` says
+	 * what became of it. The answer to a registration is a message of its own then, because a
+	 * device acknowledges no other. What an observation has brought and is not acknowledged
+	 * yet, or was acknowledged last, is not sent for it again. */
 	int64_t delivery;
 };
 
