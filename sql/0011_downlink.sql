@@ -122,7 +122,9 @@ create type downlink_answer as (
 	format integer,
 	payload bytea,
 	name text,
-	waiting bigint
+	waiting bigint,
+	created_at timestamptz,
+	expires_at timestamptz
 );
 comment on type downlink_answer is 'As document_answer, of a message: version is its id, name its subtopic, waiting how many wait behind it';
 
@@ -135,8 +137,8 @@ begin
 	if not found then
 		perform from downlink where device = p_device and id = p_id;
 	end if;
-	return row(case when found then 'ok' else 'not_found' end::document_outcome, '', p_id, null, null, null, 0)
-		::downlink_answer;
+	return row(case when found then 'ok' else 'not_found' end::document_outcome, '', p_id, null, null, null, 0,
+		null, null)::downlink_answer;
 end
 $$;
 comment on function downlink_done is 'Mark a message of a device as delivered; ok also when it was already';
@@ -156,7 +158,7 @@ begin
 	into v_all, v_same from downlink
 	where device = p_device and delivered_at is null and expires_at > now();
 	if v_same = 0 then
-		return row('not_found', '', 0, null, null, null, v_all)::downlink_answer;
+		return row('not_found', '', 0, null, null, null, v_all, null, null)::downlink_answer;
 	end if;
 	-- Not the primary key's order with a limit: that would go through all that is done.
 	select * into v_next from downlink
@@ -164,7 +166,8 @@ begin
 		and id = (select min(id) from (select id from downlink
 			where device = p_device and delivered_at is null and expires_at > now()
 				and (p_subtopic is null or coalesce(subtopic, '') = p_subtopic) offset 0) w);
-	return row('ok', '', v_next.id, v_next.format, v_next.payload, v_next.subtopic, v_same - 1)::downlink_answer;
+	return row('ok', '', v_next.id, v_next.format, v_next.payload, v_next.subtopic, v_same - 1,
+		v_next.created_at, v_next.expires_at)::downlink_answer;
 end
 $$;
 comment on function downlink_next is 'The oldest message that waits for a device, after p_done (null: none) was marked as delivered. p_subtopic: of this one only, '''' for those without; null: any. not_found: none, and waiting says how many wait under another subtopic';

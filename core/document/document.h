@@ -84,8 +84,9 @@ struct document_answer { /* all of it is valid until the callback returns */
 	int format; /* CoAP Content-Format, or -1; of a message also one found by looking at it */
 	const void *payload;
 	size_t payload_len;
-	const char *name; /* of messages, as is waiting */
+	const char *name; /* of messages, as is what follows */
 	int64_t waiting;
+	int64_t created_at_us, expires_at_us; /* since 1970; INT64_MAX: never */
 };
 
 enum document_changed {

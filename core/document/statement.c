@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/clock.h"
 #include "core/base/pgconn.h"
 #include "core/document/internal.h"
 #include "core/payload/content_format.h"
 
-#define PARAMS_MAX 8
+#define PARAMS_MAX    8
+#define EPOCH_2000_US (INT64_C(946684800) * US_PER_S)
 
 /*
  * lock_timeout: somebody who has changed a row in a transaction and left it open keeps one device
@@ -212,6 +214,14 @@ static int64_t binary_int8(const PGresult *r, int field)
 	return (int64_t)be64toh(be);
 }
 
+/* Microseconds since 1970, as PostgreSQL's are since 2000. Its infinity is the largest number. */
+static int64_t binary_time(const PGresult *r, int field)
+{
+	int64_t t = binary_int8(r, field);
+
+	return t > INT64_MAX - EPOCH_2000_US ? INT64_MAX : t + EPOCH_2000_US;
+}
+
 /* -1: null. */
 static int binary_int4(const PGresult *r, int field)
 {
@@ -270,6 +280,8 @@ static int take_message(struct entry *e, const PGresult *r)
 	struct document_answer *a = &e->answer;
 
 	a->waiting = binary_int8(r, 6);
+	a->created_at_us = binary_time(r, 7);
+	a->expires_at_us = binary_time(r, 8);
 	if (!PQgetisnull(r, 0, 5)) {
 		/* Behind the content, which has a NUL at its end. */
 		a->name = (const char *)a->payload + a->payload_len + 1;
@@ -285,7 +297,7 @@ static int take_row(struct entry *e, const PGresult *r)
 {
 	int why_len, rc;
 
-	if (PQntuples(r) != 1 || PQnfields(r) != (of_message(e) ? 7 : 5))
+	if (PQntuples(r) != 1 || PQnfields(r) != (of_message(e) ? 9 : 5))
 		return -EBADMSG;
 	if (!parse_outcome(PQgetvalue(r, 0, 0), (size_t)PQgetlength(r, 0, 0), &e->answer.outcome))
 		return -EBADMSG;

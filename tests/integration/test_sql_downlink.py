@@ -37,7 +37,7 @@ def send(db, payload, device="x", subtopic=None, role=OWNER, **columns):
 
 def get_next(db, device="x", subtopic=None, done=None, over="coap"):
     """As a process asks: (outcome, id, format, payload, subtopic, how many wait behind it)."""
-    ((outcome, why, version, form, payload, name, waiting),) = db.query(
+    ((outcome, why, version, form, payload, name, waiting, *times),) = db.query(
         "select * from downlink_next(%s, %s, %s, %s)", (device, subtopic, done, over), INGEST
     )
     assert why == ""
