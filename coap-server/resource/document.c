@@ -20,6 +20,11 @@ bool document_is_state(enum document_operation op)
 	return op < DOCUMENT_VALUE_GET;
 }
 
+static bool is_message(enum document_operation op)
+{
+	return op == DOCUMENT_DOWNLINK_NEXT || op == DOCUMENT_DOWNLINK_DONE;
+}
+
 static bool is_read(enum document_operation op)
 {
 	return op == DOCUMENT_STATE_GET || op == DOCUMENT_STATE_DELTA ||
@@ -56,6 +61,18 @@ static int64_t read_version(const struct coap_call *call, bool of_state)
 
 /* --- Asking --- */
 
+bool document_has_query(const char *query, const char *wanted)
+{
+	size_t len = strlen(wanted);
+
+	for (const char *at = query; at; at = strchr(at, '&')) {
+		at += *at == '&';
+		if (strcspn(at, "&") == len && memcmp(at, wanted, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* RFC 7252 section 5.10.8. False: it cannot hold. */
 static bool take_conditions(const struct coap_call *call, struct document_request *q)
 {
@@ -76,26 +93,23 @@ static enum coap_done unavailable(struct coap_reply *reply, int64_t max_age_s, c
 	return COAP_DONE;
 }
 
-enum coap_done document_ask(struct resources *r, const struct coap_call *call,
-			    struct document_request *q, struct coap_reply *reply,
-			    struct coap_exchange *e)
+static struct document_note note_of(const struct coap_call *call)
 {
-	struct document_note note = {
+	return (struct document_note){
 		.accept = call->accept,
 		.observe = call->observe,
+		.notification = call->notification,
 	};
+}
 
+static enum coap_done ask(struct resources *r, const struct coap_call *call,
+			  struct document_request *q, const struct document_note *note,
+			  struct coap_reply *reply, struct coap_exchange *e)
+{
 	q->device = dtls_session_identity(call->session)->id;
 	q->uncounted = call->notification; /* it would end with the observation */
 	q->cookie = e;
-	q->if_version = -1;
-	if (is_read(q->operation)) {
-		note.etag_len = (uint8_t)call->etag_len;
-		memcpy(note.etag, call->etag, call->etag_len);
-	} else if (!take_conditions(call, q)) {
-		return resource_reply(reply, FG_COAP_CODE(4, 12), "no ETag of this resource");
-	}
-	memcpy(q->note, &note, sizeof(note));
+	memcpy(q->note, note, sizeof(*note));
 	switch (documents_ask(r->documents, q)) {
 	case 0:
 		return COAP_LATER;
@@ -106,18 +120,52 @@ enum coap_done document_ask(struct resources *r, const struct coap_call *call,
 	}
 }
 
+enum coap_done document_ask(struct resources *r, const struct coap_call *call,
+			    struct document_request *q, struct coap_reply *reply,
+			    struct coap_exchange *e)
+{
+	struct document_note note = note_of(call);
+
+	q->if_version = -1;
+	if (is_read(q->operation)) {
+		note.etag_len = (uint8_t)call->etag_len;
+		memcpy(note.etag, call->etag, call->etag_len);
+	} else if (!take_conditions(call, q)) {
+		return resource_reply(reply, FG_COAP_CODE(4, 12), "no ETag of this resource");
+	}
+	return ask(r, call, q, &note, reply, e);
+}
+
+enum coap_done document_ask_message(struct resources *r, const struct coap_call *call,
+				    struct document_request *q, bool envelope,
+				    struct coap_reply *reply, struct coap_exchange *e)
+{
+	struct document_note note = note_of(call);
+
+	note.envelope = envelope;
+	return ask(r, call, q, &note, reply, e);
+}
+
 /* --- Answers --- */
 
 /* Under what this is observed. The delta by itself: a device is not to be woken for what it has
- * just reported. */
+ * just reported. Messages together, whatever their subtopic. */
 static const char *observe_key(char key[KEY_MAX], const struct document_request *q)
 {
 	if (q->operation == DOCUMENT_VALUE_GET)
 		snprintf(key, KEY_MAX, "store/%s/%s", q->device, q->name);
+	else if (is_message(q->operation))
+		snprintf(key, KEY_MAX, "c2d/%s", q->device);
 	else
 		snprintf(key, KEY_MAX, "%s/%s",
 			 q->operation == DOCUMENT_STATE_DELTA ? "delta" : "state", q->device);
 	return key;
+}
+
+bool document_acceptable(const struct document_note *note, int format)
+{
+	return note->accept == FG_COAP_FORMAT_NONE || note->accept == format ||
+	       (format == FG_COAP_FORMAT_NONE && note->accept == FG_COAP_OCTET_STREAM);
 }
 
 /* RFC 7252 section 5.9.1.3: the device has it. */
@@ -132,7 +180,7 @@ static void shorten(const struct document_note *note, struct coap_reply *reply)
 	reply->payload_len = 0;
 }
 
-static void refuse(const struct document_answer *a, struct coap_reply *reply)
+void document_refuse(const struct document_answer *a, struct coap_reply *reply)
 {
 	static const uint8_t codes[] = {
 		[DOCUMENT_NOT_FOUND] = FG_COAP_CODE(4, 4),
@@ -147,6 +195,23 @@ static void refuse(const struct document_answer *a, struct coap_reply *reply)
 		resource_reply(reply, codes[a->outcome], a->why);
 }
 
+static void reply_to(struct resources *r, const struct document_answer *a,
+		     const struct document_note *note, struct coap_reply *reply)
+{
+	enum document_operation op = a->request->operation;
+
+	if (is_message(op))
+		downlink_answered(r, a, note, reply);
+	/* RFC 7252 section 5.8.4: what is not there is deleted. */
+	else if (a->outcome != DOCUMENT_OK && a->outcome != DOCUMENT_CREATED &&
+		 !(a->outcome == DOCUMENT_NOT_FOUND && op == DOCUMENT_VALUE_DELETE))
+		document_refuse(a, reply);
+	else if (document_is_state(op))
+		state_answered(r, a, note, reply);
+	else
+		store_answered(a, note, reply);
+}
+
 void resource_document_answered(void *arg, const struct document_answer *a)
 {
 	struct resources *r = arg;
@@ -155,22 +220,42 @@ void resource_document_answered(void *arg, const struct document_answer *a)
 	struct document_note note;
 	char key[KEY_MAX];
 
+	if (!a->cookie) /* a question of our own: see resource_delivered */
+		return;
 	memcpy(&note, q->note, sizeof(note));
 	arena_reset(&r->arena);
-	/* RFC 7252 section 5.8.4: what is not there is deleted. */
-	if (a->outcome != DOCUMENT_OK && a->outcome != DOCUMENT_CREATED &&
-	    !(a->outcome == DOCUMENT_NOT_FOUND && q->operation == DOCUMENT_VALUE_DELETE))
-		refuse(a, &reply);
-	else if (document_is_state(q->operation))
-		state_answered(r, a, &note, &reply);
-	else
-		store_answered(a, &note, &reply);
-	if (is_read(q->operation) && reply.code == FG_COAP_CODE(2, 5)) {
-		if (note.observe)
-			reply.observe_key = observe_key(key, q);
+	reply_to(r, a, &note, &reply);
+	if (note.observe && reply.code == FG_COAP_CODE(2, 5))
+		reply.observe_key = observe_key(key, q);
+	if (is_read(q->operation) && reply.code == FG_COAP_CODE(2, 5))
 		shorten(&note, &reply);
-	}
+	resource_hint(r, q->device, note.accept, &reply);
 	coap_server_answer(r->server, a->cookie, &reply);
+}
+
+/* --- Messages that have arrived --- */
+
+/*
+ * Every observation of the device goes on with the next message: asked for behind this, on the same
+ * connection. If it is not marked because the database is away, an observation says it again with
+ * its next question; without one, the message comes once more.
+ */
+void resource_delivered(void *arg, void *session, int64_t delivery, enum coap_delivery how)
+{
+	struct resources *r = arg;
+	const struct document_request q = {
+		.operation = DOCUMENT_DOWNLINK_DONE,
+		.device = dtls_session_identity(session)->id,
+		.over = "coap",
+		.uncounted = true,
+		.if_version = delivery,
+	};
+	char key[KEY_MAX];
+
+	if (how != COAP_ACKNOWLEDGED)
+		return;
+	(void)documents_ask(r->documents, &q);
+	coap_server_changed(r->server, observe_key(key, &q));
 }
 
 /* --- Changes --- */
@@ -202,6 +287,7 @@ void resource_document_changed(void *arg, const struct document_change *c)
 		changed(r, DOCUMENT_STATE_GET, c);
 		break;
 	case DOCUMENT_CHANGED_DOWNLINK:
+		changed(r, DOCUMENT_DOWNLINK_NEXT, c);
 		break;
 	}
 }

@@ -34,6 +34,9 @@ struct resources { /* `arg` of all handlers */
 
 	/* The device has just proven itself by what is in who: the worker records its presence. */
 	void (*authenticated)(struct resources *r, struct dtls_session *s);
+
+	/* Is the device let in now? For what nobody has just asked for. */
+	bool (*let_in)(struct resources *r, struct dtls_session *s);
 };
 
 extern const struct coap_route resource_routes[];
@@ -50,15 +53,23 @@ bool resource_allowed(struct resources *r, struct dtls_session *s, enum policy_a
 /* reply is 2.05, 4.00, ... with a diagnostic (static text, or in the arena). Returns COAP_DONE. */
 enum coap_done resource_reply(struct coap_reply *reply, uint8_t code, const char *diagnostic);
 
+/* A success without content says that a message waits for the device (docs/downlink.md), as far as
+ * is known without asking the database. */
+void resource_hint(struct resources *r, const char *device, int accept, struct coap_reply *reply);
+
 coap_handler login_post;	      /* auth/jwt: login.c */
 coap_handler telemetry_post;	      /* msg/d2c, msg/d2c/bulk, raw, bin: telemetry.c */
 coap_handler time_get;		      /* time.c */
 coap_handler state_get, state_change; /* state, state/reported, state/desired: state.c */
 coap_handler store_call;	      /* store/<name>: store.c */
+coap_handler downlink_call;	      /* msg/c2d, msg/c2d/<subtopic>: downlink.c */
 coap_handler fota_get;		      /* fota/exec/current: fota.c */
 
 /* Answers and changes of `documents`, for its poll; arg: struct resources. */
 void resource_document_answered(void *arg, const struct document_answer *a);
 void resource_document_changed(void *arg, const struct document_change *c);
+
+/* `delivered` of the coap_server; arg: struct resources. */
+void resource_delivered(void *arg, void *session, int64_t delivery, enum coap_delivery how);
 
 #endif

@@ -17,6 +17,8 @@ const struct coap_route resource_routes[] = {
 	{"msg/d2c/bulk", false, POST | PUT, telemetry_post, "rt=\"fg.telemetry\";ct=\"50 60\"", false},
 	{"msg/d2c/raw", false, POST | PUT, telemetry_post, "rt=\"fg.telemetry\";ct=\"0 42 50 60 110 112\"", false},
 	{"msg/d2c/bin", false, POST | PUT, telemetry_post, "rt=\"fg.telemetry\";ct=42", false},
+	{"msg/c2d", false, GET | DELETE, downlink_call, "rt=\"fg.downlink\"", true},
+	{"msg/c2d", true, GET | DELETE, downlink_call, "rt=\"fg.downlink\"", true},
 	{"state", false, GET, state_get, "rt=\"fg.state\";ct=\"50 60\"", true},
 	{"state/reported", false, PATCH | PUT, state_change, "rt=\"fg.state\";ct=\"50 52 60\"", false},
 	{"state/desired", false, PATCH | PUT, state_change, "rt=\"fg.state\";ct=\"50 52 60\"", false},

@@ -16,18 +16,6 @@
 
 /* --- Reading --- */
 
-static bool has_query(const char *query, const char *wanted)
-{
-	size_t len = strlen(wanted);
-
-	for (const char *at = query; at; at = strchr(at, '&')) {
-		at += *at == '&';
-		if (strcspn(at, "&") == len && memcmp(at, wanted, len) == 0)
-			return true;
-	}
-	return false;
-}
-
 enum coap_done state_get(void *arg, const struct coap_call *call, struct coap_reply *reply,
 			 struct coap_exchange *e)
 {
@@ -39,9 +27,9 @@ enum coap_done state_get(void *arg, const struct coap_call *call, struct coap_re
 	if (call->accept != FG_COAP_FORMAT_NONE && call->accept != FG_COAP_JSON &&
 	    call->accept != FG_COAP_CBOR)
 		return resource_reply(reply, FG_COAP_CODE(4, 6), "there are JSON and CBOR");
-	if (has_query(call->query, "all"))
+	if (document_has_query(call->query, "all"))
 		q.operation = DOCUMENT_STATE_GET;
-	else if (has_query(call->query, "delta=false"))
+	else if (document_has_query(call->query, "delta=false"))
 		q.operation = DOCUMENT_STATE_DESIRED;
 	return document_ask(r, call, &q, reply, e);
 }

@@ -51,12 +51,6 @@ enum coap_done store_call(void *arg, const struct coap_call *call, struct coap_r
 	return document_ask(r, call, &q, reply, e);
 }
 
-static bool acceptable(const struct document_note *note, int format)
-{
-	return note->accept == FG_COAP_FORMAT_NONE || note->accept == format ||
-	       (format == FG_COAP_FORMAT_NONE && note->accept == FG_COAP_OCTET_STREAM);
-}
-
 void store_answered(const struct document_answer *a, const struct document_note *note,
 		    struct coap_reply *reply)
 {
@@ -72,7 +66,7 @@ void store_answered(const struct document_answer *a, const struct document_note 
 	default:
 		break;
 	}
-	if (!acceptable(note, a->format)) {
+	if (!document_acceptable(note, a->format)) {
 		resource_reply(reply, FG_COAP_CODE(4, 6), "it was stored in another format");
 		return;
 	}

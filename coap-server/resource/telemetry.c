@@ -215,5 +215,7 @@ enum coap_done telemetry_post(void *arg, const struct coap_call *call, struct co
 	if (rc != 0)
 		return not_stored(r, device, rc, reply);
 	reply->hold = ticket;
-	return answer(r, call, &m, decoded, reason, reply);
+	answer(r, call, &m, decoded, reason, reply);
+	resource_hint(r, device, call->accept, reply);
+	return COAP_DONE;
 }

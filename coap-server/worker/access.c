@@ -53,6 +53,11 @@ static const struct principal *judge(struct worker *w, struct session *s)
 	return s->principal;
 }
 
+bool access_let_in(struct resources *r, struct dtls_session *s)
+{
+	return judge(worker_of(r), dtls_user(s)) != NULL;
+}
+
 static bool not_ready(struct worker *w, struct coap_reply *reply)
 {
 	char note[RATE_LIMIT_NOTE_MAX];

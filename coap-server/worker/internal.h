@@ -71,6 +71,8 @@ void loop_send(void *arg, const struct address *to, const uint8_t *data, size_t 
 /* Asked before every request; see struct coap_server_options. */
 bool access_admit(void *arg, void *session, unsigned method, const char *path,
 		  struct coap_reply *reply);
+/* As resources.let_in. */
+bool access_let_in(struct resources *r, struct dtls_session *s);
 /* Judge some of the sessions again if the registry changed. True while there are more. */
 bool access_sweep(struct worker *w);
 

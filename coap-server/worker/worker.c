@@ -260,6 +260,7 @@ static int open_coap(struct worker *w)
 		.known = session_proven,
 		.send = session_send,
 		.keep = session_keep,
+		.delivered = resource_delivered,
 		.max_body = (size_t)c->coap_max_body_bytes,
 		.max_transfers = TRANSFERS_PER_SESSION,
 		.max_transfers_all = (size_t)c->coap_max_transfers,
@@ -287,6 +288,7 @@ static void fill_resources(struct worker *w)
 					   .max_depth = (unsigned)c->payload_max_depth,
 					   .max_readings = (unsigned)c->payload_max_readings};
 	r->authenticated = session_authenticated;
+	r->let_in = access_let_in;
 	arena_init(&r->arena, ARENA_CHUNK, ARENA_CHUNK * 16 + r->limits.max_bytes * ARENA_RATIO);
 	reload_rules(w);
 }

@@ -708,6 +708,8 @@ static void test_resources_and_methods_are_those_of_the_contract(void **state)
 		{"msg/d2c/bulk", "-++----", false, false},
 		{"msg/d2c/raw", "-++----", false, false},
 		{"msg/d2c/bin", "-++----", false, false},
+		{"msg/c2d", "+--+---", false, true},
+		{"msg/c2d", "+--+---", true, true},
 		{"state", "+------", false, true},
 		{"state/reported", "--+--++", false, false},
 		{"state/desired", "--+--++", false, false},

@@ -5,7 +5,7 @@
  * says), and a DTLS session is an identity and no more; everything between is the real thing.
  * Seeds, which also say how an input is read: tests/fuzz/fuzz_coap_seeds.py DIRECTORY.
  *
- * LINK: -Wl,--wrap=pipeline_submit,--wrap=documents_ask
+ * LINK: -Wl,--wrap=pipeline_submit,--wrap=documents_ask,--wrap=documents_waiting
  * LINK: -Wl,--wrap=dtls_session_identity,--wrap=dtls_session_address
  * LINK: -Wl,--wrap=dtls_session_has_cid,--wrap=dtls_identify
  */
@@ -185,7 +185,7 @@ int __wrap_pipeline_submit(struct pipeline *p, const struct message *m, uint64_t
 
 struct asked {
 	struct document_request request;
-	char device[PRINCIPAL_ID_MAX + 1], name[DOCUMENT_NAME_MAX + 1];
+	char device[PRINCIPAL_ID_MAX + 1], name[FG_COAP_PATH_MAX + 1];
 	uint8_t *payload;
 };
 
@@ -207,7 +207,7 @@ int __wrap_documents_ask(struct documents *d, const struct document_request *r)
 
 	(void)d;
 	CHECK(is_whose(r->device));
-	CHECK(r->cookie != NULL);
+	CHECK(r->cookie != NULL || r->operation == DOCUMENT_DOWNLINK_DONE);
 	if (database.away)
 		return -ENOTCONN;
 	if (database.count == ASKED_MAX)
@@ -217,7 +217,9 @@ int __wrap_documents_ask(struct documents *d, const struct document_request *r)
 	snprintf(a->device, sizeof(a->device), "%s", r->device);
 	a->request.device = a->device;
 	if (r->name) {
-		CHECK(strlen(r->name) <= DOCUMENT_NAME_MAX);
+		CHECK(strlen(r->name) <= (r->operation < DOCUMENT_DOWNLINK_NEXT
+						  ? DOCUMENT_NAME_MAX
+						  : FG_COAP_PATH_MAX));
 		snprintf(a->name, sizeof(a->name), "%s", r->name);
 		a->request.name = a->name;
 	}
@@ -229,6 +231,15 @@ int __wrap_documents_ask(struct documents *d, const struct document_request *r)
 	a->request.payload = a->payload;
 	database.count++;
 	return 0;
+}
+
+bool __wrap_documents_waiting(struct documents *d, const char *device);
+
+bool __wrap_documents_waiting(struct documents *d, const char *device)
+{
+	(void)d;
+	CHECK(is_whose(device));
+	return database.version & 1;
 }
 
 static void forget_oldest(void)
@@ -266,9 +277,13 @@ static void fill_answer(struct document_answer *a, uint8_t outcome)
 	}
 	a->outcome = outcome % 8 == 5 ? DOCUMENT_CREATED : DOCUMENT_OK;
 	if (q->operation >= DOCUMENT_STATE_PATCH_REPORTED && q->operation != DOCUMENT_VALUE_GET &&
-	    q->operation != DOCUMENT_VALUE_DELETE)
+	    q->operation < DOCUMENT_VALUE_DELETE)
 		keep_document(q);
 	a->version = database.version;
+	if (q->operation >= DOCUMENT_DOWNLINK_NEXT) { /* a number, and some have a subtopic */
+		a->version++;
+		a->name = q->name ? q->name : outcome & 8 ? "a/b" : NULL;
+	}
 	a->format = database.format;
 	/* A value may hold anything, the state may not. */
 	if (q->operation < DOCUMENT_VALUE_GET && database.format != FG_COAP_JSON) {
@@ -364,6 +379,7 @@ static const struct coap_server_options options = {
 	.arg = &resources,
 	.admit = admit,
 	.send = send_message,
+	.delivered = resource_delivered,
 	.max_body = 4096,
 	.max_transfers = 2,
 	.max_transfers_all = 5,

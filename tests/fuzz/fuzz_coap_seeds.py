@@ -94,6 +94,16 @@ def seeds():
     yield (say(CON, GET, 1, (OBSERVE, 0), path="store/config") + step(ANSWER, DONE)
            + b"".join(step(CHANGE, 19) + step(TIME, 10) + step(ANSWER, DONE) for _ in range(4))
            + say(RST, 0, 1, token=b"") + say(CON, GET, 9, (OBSERVE, 1), path="store/config") + step(ANSWER, 0))
+    for path in "msg/c2d", "msg/c2d/a/b":
+        for query, accept in (b"", JSON), (b"envelope", CBOR), (b"envelope", JSON):
+            yield (say(CON, GET, 1, (OBSERVE, 0), (QUERY, query), (ACCEPT, accept), path=path) + step(ANSWER, 0)
+                   + b"".join(step(CHANGE, 33 + 16) + step(TIME, 10) + step(ANSWER, DONE) for _ in range(3))
+                   + say(CON, GET, 2, (ETAG, 1), (QUERY, query), path=path) + step(TIME, 100) + step(ANSWER, DONE)
+                   + say(CON, DELETE, 3, (IF_MATCH, 1), path=path) + step(ANSWER, DONE))
+    yield (say(CON, PUT, 1, (FORMAT, 42), path="store/config", payload=b"x" * 1500) + step(ANSWER, CREATED)
+           + b"".join(say(CON, GET, 2 + i, (ETAG, 1), (BLOCK2, block(i, 0, 6)), path="msg/c2d") + step(ANSWER, DONE)
+                      for i in range(2))
+           + say(CON, POST, 5, path="msg/d2c", payload=b"1"))
     yield say(CON, DELETE, 1, (IF_MATCH, b"\0\0\0\0\0\0\1"), path="store/config") + step(ANSWER, 2)
     body = bytes(range(256)) * 4
     for szx, path in (2, "msg/d2c/bin"), (4, "store/config"), (6, "msg/d2c"), (0, "state/reported"):
