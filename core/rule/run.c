@@ -13,6 +13,8 @@
 #include "core/registry/topic.h"
 #include "core/rule/set_internal.h"
 
+#define WHAT_MAX 128
+
 struct run {
 	const struct rule_set *set; /* NULL: nothing is triggered */
 	struct arena *arena;
@@ -35,6 +37,16 @@ static void add_one(_Atomic uint64_t *n)
 	atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
 }
 
+static void show(const struct message *m, struct rule_sight s)
+{
+	const struct rule_visitor *v = m->run->visitor;
+
+	s.depth = m->depth;
+	s.in = m->in;
+	if (v->seen)
+		v->seen(v->arg, &s);
+}
+
 static void count_match(const struct message *m, const struct rule *r)
 {
 	if (!m->run->visitor->counts)
@@ -46,6 +58,7 @@ static void count_match(const struct message *m, const struct rule *r)
 
 static void cut(const struct message *m, const struct rule *r, const char *why)
 {
+	show(m, (struct rule_sight){.rule = r, .outcome = RULE_CUT, .why = why});
 	if (!m->run->visitor->counts)
 		return;
 	add_one(&r->counters->cut);
@@ -72,18 +85,31 @@ static const char *without_name(const struct rule *r, const char *why)
 	return p + strspn(p, ":, ");
 }
 
-static void count_failure(const struct rule *r, const struct rule_input *in,
-			  const struct rule_failure *f)
+static void count_failure(const struct message *m, const struct rule *r, const char *what,
+			  const char *why)
 {
 	char text[RULE_WHY_MAX], note[RATE_LIMIT_NOTE_MAX];
 	uint64_t suppressed;
 
-	snprintf(text, sizeof(text), "%s%s%.100s: %s", f->action, f->object ? " " : "",
-		 f->object ? f->object : "", f->why);
+	snprintf(text, sizeof(text), "%s: %s", what, why);
 	rule_counters_fail(r->counters, text, clock_realtime_us());
 	if (rule_counters_may_say(r->counters, &suppressed))
-		log_warn("rule_failed", in->device, "rule '%s', a message on '%.200s': %s%s",
-			 r->name, in->topic, text, rate_limit_note(note, suppressed));
+		log_warn("rule_failed", m->in->device, "rule '%s', a message on '%.200s': %s%s",
+			 r->name, m->in->topic, text, rate_limit_note(note, suppressed));
+}
+
+/* count: whoever runs the message too does not find this failure. */
+static void note_failure(const struct message *m, const struct rule *r, bool count,
+			 const struct rule_failure *f)
+{
+	char what[WHAT_MAX];
+
+	snprintf(what, sizeof(what), "%s%s%.100s", f->action, f->object ? " " : "",
+		 f->object ? f->object : "");
+	show(m,
+	     (struct rule_sight){.rule = r, .outcome = RULE_FAILED, .what = what, .why = f->why});
+	if (count)
+		count_failure(m, r, what, f->why);
 }
 
 /* --- Actions --- */
@@ -198,14 +224,13 @@ static void fail(const struct message *m, const struct rule *r, bool count,
 	struct arena_mark mark = arena_mark(m->run->arena);
 	struct value report;
 
-	if (count)
-		count_failure(r, m->in, &failure);
+	note_failure(m, r, count, &failure);
 	for (size_t i = 0; i < r->error_actions.count && !by_error_action; i++) {
 		if (rule_report(&report, r, m->in, &failure, m->run->arena) == 0) {
 			fire(m, r, &r->error_actions.items[i], &report, true);
-		} else if (m->run->visitor->counts) {
+		} else {
 			failure.why = "no room for the report to the error action";
-			count_failure(r, m->in, &failure);
+			note_failure(m, r, m->run->visitor->counts, &failure);
 		}
 		arena_rewind(m->run->arena, mark);
 	}
@@ -246,9 +271,13 @@ static bool run_rule(void *arg, uint32_t number)
 	}
 	rc = rule_evaluate(r->statement, m->in, m->run->arena, &selected, why, sizeof(why));
 	if (rc == 1) {
+		show(m, (struct rule_sight){
+				.rule = r, .outcome = RULE_MATCHED, .selected = &selected});
 		count_match(m, r);
 		fire_all(m, r, &selected);
-	} else if (rc < 0) {
+	} else if (rc == 0) {
+		show(m, (struct rule_sight){.rule = r, .outcome = RULE_NOT_HELD});
+	} else {
 		arena_rewind(m->run->arena, mark);
 		fail(m, r, m->run->visitor->counts,
 		     (struct rule_failure){

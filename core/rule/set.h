@@ -89,6 +89,22 @@ struct rule_firing { /* valid until the callback returns */
 	size_t payload_len;
 };
 
+enum rule_outcome {
+	RULE_MATCHED,
+	RULE_NOT_HELD, /* WHERE is false or undefined */
+	RULE_FAILED,   /* the rule, or one of its actions: `what` */
+	RULE_CUT,
+};
+
+struct rule_sight { /* valid until the callback returns */
+	const struct rule *rule;
+	enum rule_outcome outcome;
+	unsigned depth;
+	const struct rule_input *in;
+	const struct value *selected; /* of a match; else NULL */
+	const char *what, *why;	      /* of a failure: "sql", "republish a/b"; why: of a cut, too */
+};
+
 struct rule_visitor {
 	void *arg;
 	/* An action of a rule that matched. 0, or -errno with the reason in why: the action failed,
@@ -98,6 +114,10 @@ struct rule_visitor {
 	/* Count matches, errors and cuts, and say errors: true for one of those who run the message
 	 * only, the relay. */
 	bool counts;
+
+	/* What comes of each rule whose topic filter matches, before its actions are fired: for a
+	 * person who tries rules. NULL: nobody wants to know. */
+	void (*seen)(void *arg, const struct rule_sight *s);
 };
 
 /*
