@@ -38,9 +38,10 @@ CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libfieldgate.a
 
-# The demo devices are clients: they link nothing of core. fieldgate-secret is a part of pki/fleet; the other
-# tools are for tests.
-PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/device-fw/demo/demo-coap $(B)/tools/fieldgate-secret
+# The demo devices are clients: they link nothing of core. fieldgate-secret is a part of pki/fleet, fieldgate-rule
+# of bin/fieldgate; the other tools are for tests.
+PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/device-fw/demo/demo-coap $(B)/tools/fieldgate-secret \
+	$(B)/tools/fieldgate-rule
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
@@ -75,6 +76,9 @@ BENCH_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 $(TOOLS) $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lm
+
+$(B)/tools/fieldgate-rule: $(patsubst %.c,$(B)/%.o,$(wildcard tools/rule/*.c)) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-fw/demo/sample.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -lcbor -ljansson -lm

@@ -17,6 +17,7 @@
 
 #include "core/payload/text.h"
 #include "core/registry/topic.h"
+#include "core/rule/evaluation.h"
 
 #define PLACE_MAX      64
 #define IDENTIFIER_MAX 63 /* NAMEDATALEN - 1 of PostgreSQL */
@@ -386,4 +387,17 @@ int rule_format_value(const struct value *v, enum rule_format format, struct are
 	*data = format == RULE_FORMAT_CBOR ? (const void *)value_encode_cbor(a, v, len)
 					   : (const void *)value_print_json(a, v, len);
 	return *data ? 0 : -ENOMEM;
+}
+
+const struct value *rule_column_value(const struct value *selected, const char *member)
+{
+	const struct value *v = rule_member(selected, member, strlen(member));
+
+	for (const char *dot = strchr(member, '.'); !v && dot; dot = strchr(dot + 1, '.')) {
+		const struct value *inner = rule_member(selected, member, (size_t)(dot - member));
+
+		if (inner)
+			v = rule_column_value(inner, dot + 1);
+	}
+	return v;
 }

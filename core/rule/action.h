@@ -70,4 +70,8 @@ void rule_actions_free(struct rule_actions *a);
 int rule_format_value(const struct value *v, enum rule_format format, struct arena *a,
 		      const void **data, size_t *len);
 
+/* What goes into a column, of what SELECT gave: the member of that name, or, of `a.b`, b in the map
+ * a. NULL: there is none. */
+const struct value *rule_column_value(const struct value *selected, const char *member);
+
 #endif

@@ -42,7 +42,9 @@ static const char tables_sql[] =
 	"  join pg_class s on s.oid = p.refobjid and s.relkind = 'S'"
 	"  join pg_namespace sn on sn.oid = s.relnamespace"
 	"  where d.adrelid = c.oid and d.adnum = a.attnum"
-	"  and not has_sequence_privilege(o.name, s.oid, 'usage, update') limit 1)"
+	/* The planner may ask it before it has joined: of a table it would be an error. */
+	"  and case when s.relkind = 'S'"
+	"  then not has_sequence_privilege(o.name, s.oid, 'usage, update') end limit 1)"
 	" from jsonb_to_recordset($1::text::jsonb) as w (place int, schema text, name text)"
 	" cross join (select coalesce($2::text, current_user::text) as name) o"
 	" left join pg_namespace n on n.nspname = w.schema"

@@ -23,7 +23,7 @@ SQL
 		esac
 	done <<<"$answer"
 	[[ $PRINCIPAL_STATE != revoked ]] ||
-		die "$1 is revoked. To take it back: fleet resume $1, then fleet $FLEET_COMMAND $1 again"
+		die "$1 is revoked. To take it back: fleet resume $1, then fleet $PROGRAM_COMMAND $1 again"
 }
 
 # Register it, and the device if it is new. With REPLACE yes a row of the same device that is there gets the

@@ -40,8 +40,3 @@ server_san() {
 		usage_error "'${name//[^[:print:]]/?}' is neither a host name nor an address"
 	fi
 }
-
-# For an option with a value: need_value "$@"; value=$2; shift
-need_value() {
-	[[ $# -ge 2 && -n $2 ]] || usage_error "$1 needs a value"
-}

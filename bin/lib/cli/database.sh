@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# The registry in PostgreSQL, by psql. SQL comes through stdin; values are psql variables or rows of a COPY
+# The registry in PostgreSQL, by psql, shared by the commands of Fieldgate. SQL comes through stdin; values are psql variables or rows of a COPY
 # and never part of the SQL; a password goes through the environment.
 
 DB_URL='' DB_PASSWORD=''
@@ -8,6 +8,14 @@ DB_URL='' DB_PASSWORD=''
 # A password in the user part can be taken out (split_database_url); elsewhere it cannot.
 database_url_has_password() { # URL
 	[[ $1 =~ password[[:space:]]*= || $1 =~ ^postgres(ql)?://[^/@]*:[^/@]*@ ]]
+}
+
+# What was given with --database.
+take_database_option() { # URL
+	database_url_has_password "$1" && usage_error "--database must not hold a password:" \
+		"arguments can be read by everybody on this machine. Put the URL into" \
+		"FIELDGATE_DATABASE_URL, or the password into PGPASSWORD or ~/.pgpass"
+	FIELDGATE_DATABASE_URL=$1
 }
 
 # FIELDGATE_DATABASE_URL without its password to DB_URL, the password to DB_PASSWORD.
@@ -52,7 +60,7 @@ run_psql() { # [-P OPTION=VALUE] [-OPTION] NAME=VALUE...
 		printf "set search_path = pg_catalog, pg_temp;\n"
 		printf "set statement_timeout = '60s'; set lock_timeout = '15s';\n"
 		cat
-	} | PGAPPNAME=fleet PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10} PGCLIENTENCODING=UTF8 \
+	} | PGAPPNAME=$PROGRAM PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10} PGCLIENTENCODING=UTF8 \
 		psql -X -q -w -v ON_ERROR_STOP=1 "${arguments[@]}" -d "$DB_URL"
 }
 
@@ -89,15 +97,4 @@ explain_database_error() { # STATUS WORDS
 		fi
 		;;
 	esac
-}
-
-# The state of a principal to PRINCIPAL_STATE; unknown ones are an error.
-require_principal() { # ID
-	PRINCIPAL_STATE=$(query_rows "id=$1" <<<"select state from fieldgate.principal where id = :'id';")
-	[[ -n $PRINCIPAL_STATE ]] || die "there is no '$1' in the registry at $DB_URL: fleet list shows who is"
-}
-
-set_principal_state() { # ID STATE
-	query_rows "id=$1" "state=$2" \
-		<<<"update fieldgate.principal set state = :'state' where id = :'id';"
 }
