@@ -358,6 +358,35 @@ def test_a_rule_that_cannot_work_is_not_enabled(rules, alarm):
     assert "hot is enabled" in rules.ok("enable", "hot", "--grant")
 
 
+# --- docs/rules.md ---
+
+PAGE = (ROOT / "docs" / "rules.md").read_text()
+
+
+def test_the_pages_actions_are_actions(rules):
+    blocks = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.M | re.S)]
+    assert len(blocks) == 2
+    rules.db.query("create table public.alarm (device text, degrees real)", role=SUPERUSER)
+    sql = "SELECT temp AS t, device() AS device FROM 'm/d/+/d2c'"
+    given = ["--actions", json.dumps(blocks[0]), "--error-action", json.dumps(blocks[1])]
+    rules.db.query("grant insert on public.alarm to fieldgate_ingest", role=SUPERUSER)
+    rules.ok("add", "page", "--sql", sql, *given)
+    assert rules.row("page")[2:4] == (blocks[0], blocks[1])
+
+
+def test_the_pages_commands_say_what_it_says(rules):
+    rules.db.query("grant create on schema public to fieldgate_owner", role=SUPERUSER)
+    commands = 0
+    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.M | re.S):
+        for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+            result = subprocess.run(
+                ["bash", "-c", command], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env={**os.environ, "FIELDGATE_DATABASE_URL": rules.db.url()}, check=False)  # fmt: skip
+            assert result.stdout == expected, command
+            commands += 1
+    assert commands == 9
+
+
 # --- test ---
 
 
