@@ -503,7 +503,9 @@ def test_the_program_that_reads_rules_is_missed_by_name(tmp_path):
     home = tmp_path / "elsewhere" / "bin"
     home.parent.mkdir()
     subprocess.run(["cp", "-r", ROOT / "bin", home], check=True)
-    result = subprocess.run([home / "fieldgate", "rule", "add", "x", "--sql", HOT], capture_output=True, text=True)
+    clean = {name: value for name, value in os.environ.items() if name != "FIELDGATE_RULE"}
+    result = subprocess.run(
+        [home / "fieldgate", "rule", "add", "x", "--sql", HOT], capture_output=True, text=True, env=clean)  # fmt: skip
     assert result.returncode == 1
     assert "FIELDGATE_RULE" in result.stderr
     tool = ROOT / "build/release/tools/fieldgate-rule"
