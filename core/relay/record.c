@@ -8,18 +8,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "core/base/clock.h"
 #include "core/payload/payload.h"
 #include "core/relay/internal.h"
-
-#define PRESENCE_PREFIX	   "m/presence/"
-#define PRESENCE_MEMBERS   7
-#define PRESENCE_BYTES_MAX (256 * 1024)
-
-static const struct decode_limits presence_limits = {
-	.max_bytes = PRESENCE_BYTES_MAX, .max_depth = 2, .max_readings = 16};
+#include "core/relay/presence.h"
 
 /* --- Rules --- */
 
@@ -106,69 +98,12 @@ static void take_message(struct relay *r, const struct journal_record *record)
 	run_rules(r, &in, (enum payload_format)record->format);
 }
 
-/* --- Presence --- */
-
-static struct value text_value(const char *s)
-{
-	return (struct value){.type = VALUE_TEXT, .u.text = {s, strlen(s)}};
-}
-
-static void add(struct value *map, const char *key, const struct value *v)
-{
-	if (v)
-		map->u.map.members[map->u.map.count++] =
-			(struct member){.key = key, .key_len = strlen(key), .value = *v};
-}
-
-/* RFC 3339, in milliseconds. */
-static void print_time(char *text, size_t len, int64_t us)
-{
-	time_t s = (time_t)(us / US_PER_S);
-	char date[32];
-	struct tm tm;
-
-	gmtime_r(&s, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text, len, "%s.%03dZ", date, (int)(us % US_PER_S / US_PER_MS));
-}
-
-static bool text_is(const struct value *v, const char *s)
-{
-	return v && v->type == VALUE_TEXT && v->u.text.len == strlen(s) &&
-	       memcmp(v->u.text.data, s, v->u.text.len) == 0;
-}
-
-/* core/pipeline wrote the record; what it says of the whole process is nobody's presence. */
 static void take_presence(struct relay *r, const struct journal_record *record)
 {
-	char reason[256], at[40], *device = terminated(r, record->device, record->device_len);
-	struct member members[PRESENCE_MEMBERS];
-	struct value said, out = {.type = VALUE_MAP, .u.map = {.members = members}}, v;
-	const struct value *event;
-	struct rule_input in = {.topic = r->topic,
-				.device = device,
-				.payload = &out,
-				.received_at_us = record->received_at_us};
+	struct rule_input in;
 
-	if (!device || record->device_len == 0 ||
-	    json_decode(&r->arena, record->payload, record->payload_len, &presence_limits, &said,
-			reason, sizeof(reason)) != 0)
-		return;
-	event = said.type == VALUE_MAP ? value_get(&said, "event") : NULL;
-	if (!text_is(event, "connected") && !text_is(event, "disconnected"))
-		return;
-	print_time(at, sizeof(at), record->received_at_us);
-	add(&out, "device", (v = text_value(device), &v));
-	add(&out, "connected",
-	    (v = (struct value){.type = VALUE_BOOL, .u.boolean = text_is(event, "connected")}, &v));
-	add(&out, "source", (v = text_value(r->o.source), &v));
-	add(&out, "client_id", value_get(&said, "client_id"));
-	add(&out, "at", (v = text_value(at), &v));
-	add(&out, "reason", value_get(&said, "reason"));
-	add(&out, "address", value_get(&said, "address"));
-	snprintf(r->topic, sizeof(r->topic), PRESENCE_PREFIX "%s", device);
-	in.raw = value_print_json(&r->arena, &out, &in.raw_len);
-	if (in.raw && send_as_it_came(r, &in) != -ECANCELED)
+	if (presence_message(&in, record, r->o.source, &r->arena) &&
+	    send_as_it_came(r, &in) != -ECANCELED)
 		run_rules(r, &in, PAYLOAD_JSON);
 }
 
