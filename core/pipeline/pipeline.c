@@ -18,7 +18,10 @@
 #include "core/base/log.h"
 #include "core/pipeline/commit.h"
 #include "core/relay/relay.h"
+#include "core/sink/sink.h"
 #include "core/rule/set.h"
+
+#define RULE_REPORT_MS 2000 /* how often counters of rules go to the database, at most */
 
 #define DEVICE_PREFIX	"m/d/"
 #define TELEMETRY_LEVEL "/d2c"
@@ -32,6 +35,7 @@ struct pipeline {
 	struct journal *journal;
 	struct commit *commit;
 	struct relay *relay;
+	struct sink *sink;
 	struct store *store;
 
 	/* The rules as the thread that publishes sees them. */
@@ -168,6 +172,23 @@ static int start_relay(struct pipeline *p, const struct config *c, const struct 
 	return rc;
 }
 
+static int start_sink(struct pipeline *p, const struct config *c, char *err, size_t err_len)
+{
+	const struct sink_options o = {
+		.database_url = c->database_url,
+		.source = p->source,
+		.connect_timeout_s = (int)c->database_connect_timeout_s,
+		.statement_timeout_s = (int)c->database_timeout_s,
+		.report_interval_ms = RULE_REPORT_MS,
+		.status_interval_s = (int)c->store_status_interval_s,
+		.limits = limits_of(c),
+		.relay = p->relay,
+		.registry = p->registry,
+	};
+
+	return sink_start(&p->sink, &o, p->journal, p->rules, err, err_len);
+}
+
 static int start_store(struct pipeline *p, const struct config *c, char *err, size_t err_len)
 {
 	const struct store_options o = {
@@ -199,7 +220,8 @@ static int open_parts(struct pipeline *p, const struct config *c, const struct b
 	if (make_dir(c->state_dir, err, err_len) == 0 && make_dir(dir, err, err_len) == 0 &&
 	    open_journal(p, c, dir, err, err_len) == 0 && open_commit(p, err, err_len) == 0 &&
 	    open_registry(p, c, dir, err, err_len) == 0 && open_rules(p, err, err_len) == 0 &&
-	    start_relay(p, c, bus, dir, err, err_len) == 0 && start_store(p, c, err, err_len) == 0)
+	    start_relay(p, c, bus, dir, err, err_len) == 0 && start_sink(p, c, err, err_len) == 0 &&
+	    start_store(p, c, err, err_len) == 0)
 		rc = 0;
 	free(dir);
 	return rc;
@@ -234,6 +256,7 @@ void pipeline_close(struct pipeline *p)
 		return;
 	commit_close(p->commit);
 	store_stop(p->store);
+	sink_stop(p->sink);
 	relay_stop(p->relay);
 	rule_set_release(p->set);
 	rules_close(p->rules);

@@ -33,9 +33,11 @@ struct sink_options {
 	const char *source; /* "mqtt", "coap", "coap-1" */
 	int connect_timeout_s;
 	int statement_timeout_s;
-	int report_interval_ms; /* counters, problems */
+	int report_interval_ms; /* counters */
+	int status_interval_s;
 	struct decode_limits limits;
-	struct relay *relay; /* for error actions that republish; NULL: none */
+	struct relay *relay;		 /* for error actions that republish; NULL: none */
+	const struct registry *registry; /* of the rules: has it read the database? NULL: it has */
 };
 
 struct sink_stats {

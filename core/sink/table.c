@@ -15,7 +15,8 @@
  * that is not there. pg_catalog is searched before everything else, whoever connects.
  *
  * A view's column takes what is inserted if the view is a simple one; with a trigger instead of the
- * insert, all do. Of a serial column the role needs the sequence, too: of an identity column it
+ * insert, all do. To know it PostgreSQL locks the view: of a table nothing is asked that would wait
+ * for a lock. Of a serial column the role needs the sequence, too: of an identity column it
  * does not.
  */
 static const char tables_sql[] =
@@ -26,15 +27,18 @@ static const char tables_sql[] =
 	" (select quote_ident(l.relname) from pg_class l where l.relnamespace = n.oid"
 	"  and lower(l.relname) = lower(w.name) and l.relkind in ('r', 'p', 'v') limit 1),"
 	" c.relkind, coalesce(c.relpersistence = 't', false),"
-	" coalesce(pg_relation_is_updatable(c.oid, true) & 8 <> 0, false),"
-	" coalesce(pg_relation_is_updatable(c.oid, false) & 8 = 0, false),"
+	" case c.relkind when 'v' then pg_relation_is_updatable(c.oid, true) & 8 <> 0 else true "
+	"end,"
+	" case c.relkind when 'v' then pg_relation_is_updatable(c.oid, false) & 8 = 0 else false "
+	"end,"
 	" coalesce(has_table_privilege(o.name, c.oid, 'insert'), false),"
 	" a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
 	" case when t.typtype = 'd' then t.typbasetype else t.oid end,"
 	" a.attnotnull or t.typnotnull, a.atthasdef or t.typdefault is not null or a.attidentity "
 	"<> '',"
 	" a.attgenerated <> '', a.attidentity = 'a',"
-	" c.relkind <> 'v' or pg_column_is_updatable(c.oid, a.attnum, false),"
+	" case c.relkind when 'v' then pg_column_is_updatable(c.oid, a.attnum, false) else true "
+	"end,"
 	" has_column_privilege(o.name, c.oid, a.attnum, 'insert'),"
 	" (select quote_ident(sn.nspname) || '.' || quote_ident(s.relname) from pg_attrdef d"
 	"  join pg_depend p on p.classid = 'pg_attrdef'::regclass and p.objid = d.oid"
@@ -166,7 +170,7 @@ const struct sink_column *sink_table_column(const struct sink_table *t, const ch
 	return NULL;
 }
 
-bool sink_table_same(const struct sink_table *a, const struct sink_table *b)
+static bool same_columns(const struct sink_table *a, const struct sink_table *b)
 {
 	if (a->kind != b->kind || a->column_count != b->column_count)
 		return false;
@@ -277,6 +281,8 @@ static int take_tables(struct sink_table *tables, size_t count, const PGresult *
 		take_table(&fresh[i], r, from, to, &failed);
 	}
 	for (size_t k = 0; k < i; k++) {
+		if (!failed)
+			fresh[k].changed = !same_columns(&fresh[k], &tables[k]);
 		free_loaded(failed ? &fresh[k] : &tables[k]);
 		if (!failed)
 			tables[k] = fresh[k];

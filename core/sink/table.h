@@ -34,6 +34,7 @@ struct sink_table {
 	char *said_role; /* the role, as in SQL */
 	char kind;	 /* pg_class.relkind; 0: no such table */
 	bool schema_exists, schema_usable, temporary, insertable, by_trigger, granted;
+	bool changed; /* its columns are not what the load before found */
 	struct sink_column *columns;
 	size_t column_count;
 };
@@ -49,9 +50,6 @@ bool sink_table_is(const struct sink_table *t, const struct rule_action *a);
  * pgconn_exec with a message in err: then they are as before. */
 int sink_tables_load(PGconn *c, int stop_fd, int timeout_s, const char *role,
 		     struct sink_table *tables, size_t count, char *err, size_t err_len);
-
-/* Would an insert do the same as before? */
-bool sink_table_same(const struct sink_table *a, const struct sink_table *b);
 
 /* NULL: it has none of this name. */
 const struct sink_column *sink_table_column(const struct sink_table *t, const char *name);
