@@ -60,6 +60,8 @@ static inline struct worker *worker_of(struct resources *r)
 /* worker.c */
 /* Hold the newest snapshot: between requests only, as pointers into the old one become invalid. */
 void worker_renew(struct worker *w);
+/* 0 or -errno. *out is NULL when no bus is configured. */
+int worker_bus_open(struct bus_client **out, const struct config *c, unsigned number);
 /* The process ends soon, whatever the database does. */
 void worker_limit_close(void);
 

@@ -84,6 +84,18 @@ void worker_bus_options(struct bus_client_options *o, const struct config *c, un
 	};
 }
 
+int worker_bus_open(struct bus_client **out, const struct config *c, unsigned number)
+{
+	struct bus_client_options o;
+	char suffix[WORKER_SOURCE_MAX];
+
+	*out = NULL;
+	if (!c->bus_host)
+		return 0;
+	worker_bus_options(&o, c, number, suffix);
+	return bus_client_open(out, &o);
+}
+
 void worker_renew(struct worker *w)
 {
 	uint64_t generation = registry_generation(w->registry);
@@ -185,14 +197,8 @@ static int fail(const char *what)
 
 static int open_bus(struct worker *w)
 {
-	struct bus_client_options o;
-	char suffix[WORKER_SOURCE_MAX];
-	int rc;
+	int rc = worker_bus_open(&w->bus, w->config, w->number);
 
-	if (!w->config->bus_host)
-		return 0;
-	worker_bus_options(&o, w->config, w->number, suffix);
-	rc = bus_client_open(&w->bus, &o);
 	return rc == 0 ? 0 : fail(strerror(-rc));
 }
 
@@ -203,7 +209,8 @@ static int open_pipeline(struct worker *w)
 	if (reload_keys(w->config, &w->keys, err, sizeof(err)) != 0)
 		return fail(err);
 	if (pipeline_open(&w->pipeline, w->config, worker_source(source, w->number),
-			  DURABILITY_FSYNC, NULL, err, sizeof(err)) != 0)
+			  DURABILITY_FSYNC, w->bus ? bus_client_bus(w->bus) : NULL, err,
+			  sizeof(err)) != 0)
 		return fail(err);
 	w->registry = pipeline_registry(w->pipeline);
 	worker_renew(w);

@@ -430,3 +430,8 @@ void pipeline_stats(struct pipeline *p, struct journal_stats *journal, struct st
 	journal_stats(p->journal, journal);
 	store_stats(p->store, store);
 }
+
+void pipeline_relay_stats(struct pipeline *p, struct relay_stats *relay)
+{
+	relay_stats(p->relay, relay);
+}

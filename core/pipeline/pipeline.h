@@ -16,6 +16,7 @@
 #include "core/payload/payload.h"
 #include "core/registry/registry.h"
 #include "core/relay/bus.h"
+#include "core/relay/relay.h"
 #include "core/store/store.h"
 
 struct pipeline;
@@ -104,5 +105,6 @@ bool pipeline_settled(struct pipeline *p, uint64_t *ticket, int *rc);
 void pipeline_presence(struct pipeline *p, const struct presence *e);
 
 void pipeline_stats(struct pipeline *p, struct journal_stats *journal, struct store_stats *store);
+void pipeline_relay_stats(struct pipeline *p, struct relay_stats *relay);
 
 #endif
