@@ -124,7 +124,7 @@ static int check_topic(const char *topic, char *why, size_t why_len)
 			  "wildcard, + or #";
 	else if (topic[0] == '$')
 		problem = "begins with '$': such topics are the broker's own";
-	else if (rule_tree_levels(topic) > RULE_LEVELS_MAX)
+	else if (filter_tree_levels(topic) > RULE_LEVELS_MAX)
 		problem = "has too many levels";
 	if (!problem)
 		return 0;
@@ -292,7 +292,7 @@ static bool run_rule(void *arg, uint32_t number)
 
 static void run_message(const struct message *m)
 {
-	rule_tree_match(&m->run->set->tree, m->in->topic, run_rule, (void *)m, NULL);
+	filter_tree_match(&m->run->set->tree, m->in->topic, run_rule, (void *)m, NULL);
 }
 
 void rule_set_run(const struct rule_set *s, const struct rule_input *in, struct arena *a,
@@ -356,5 +356,5 @@ bool rule_set_drops(const struct rule_set *s, const struct rule_input *in, struc
 {
 	struct dropping d = {s, in, a};
 
-	return s->has[RULE_DROP] && !rule_tree_match(&s->tree, in->topic, keeps, &d, NULL);
+	return s->has[RULE_DROP] && !filter_tree_match(&s->tree, in->topic, keeps, &d, NULL);
 }

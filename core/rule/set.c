@@ -60,7 +60,7 @@ static int compile(struct rule *r, const struct snapshot_rule *row, char *proble
 	int rc = rule_parse(&r->statement, row->name, row->sql, strlen(row->sql), problem,
 			    problem_len);
 
-	if (rc == 0 && rule_tree_levels(rule_filter(r->statement)) > RULE_LEVELS_MAX) {
+	if (rc == 0 && filter_tree_levels(rule_filter(r->statement)) > RULE_LEVELS_MAX) {
 		snprintf(problem, problem_len,
 			 "rule '%s': the topic filter behind FROM has more than %d levels, which "
 			 "no topic has",
@@ -145,7 +145,7 @@ static int make_tree(struct rule_set *s)
 			continue;
 		note_kinds(s, &r->actions);
 		note_kinds(s, &r->error_actions);
-		rc = rule_tree_add(&s->tree, rule_filter(r->statement), (uint32_t)i);
+		rc = filter_tree_add(&s->tree, rule_filter(r->statement), (uint32_t)i);
 	}
 	return rc;
 }
@@ -156,7 +156,7 @@ static void set_free(struct rule_set *s)
 		clear(&s->rules[i]);
 		rule_counters_release(s->rules[i].counters);
 	}
-	rule_tree_free(&s->tree);
+	filter_tree_free(&s->tree);
 	free(s->rules);
 	arena_free(&s->arena);
 	free(s);
@@ -217,7 +217,7 @@ static bool stop(void *arg, uint32_t number)
 
 bool rule_set_wants(const struct rule_set *s, const char *topic)
 {
-	return !rule_tree_match(&s->tree, topic, stop, NULL, NULL);
+	return !filter_tree_match(&s->tree, topic, stop, NULL, NULL);
 }
 
 const struct rule_set *rule_set_retain(const struct rule_set *s)

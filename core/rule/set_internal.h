@@ -5,7 +5,7 @@
 
 #include "core/base/arena.h"
 #include "core/rule/set.h"
-#include "core/rule/tree.h"
+#include "core/rule/filter_tree.h"
 
 #define RULE_KINDS (RULE_DROP + 1)
 
@@ -14,7 +14,7 @@ struct rule_set {
 	struct arena arena; /* names and problems */
 	struct rule *rules; /* by name */
 	size_t count;
-	struct rule_tree tree; /* of those in force; numbers are indices of rules */
+	struct filter_tree tree; /* of those in force; numbers are indices of rules */
 	bool has[RULE_KINDS];
 	uint64_t digest; /* of the rows that it was made of, in any order */
 };

@@ -344,6 +344,31 @@ static void test_what_is_quoted_may_be_cut_within_a_character(void **state)
 	assert_non_null(strstr(err, "aaa?' here: "));
 }
 
+static void test_a_column_finds_its_member(void **state)
+{
+	struct member inner[] = {
+		{.key = "c", .key_len = 1, .value = {VALUE_INTEGER, .u.integer = 1}},
+		{.key = "d.e", .key_len = 3, .value = {VALUE_INTEGER, .u.integer = 2}},
+	};
+	struct member outer[] = {
+		{.key = "a", .key_len = 1, .value = {VALUE_MAP, .u.map = {inner, 2}}},
+		{.key = "a.b", .key_len = 3, .value = {VALUE_INTEGER, .u.integer = 3}},
+		{.key = "a.x", .key_len = 3, .value = {VALUE_MAP, .u.map = {inner, 2}}},
+	};
+	const struct value v = {VALUE_MAP, .u.map = {outer, 3}};
+
+	(void)state;
+	assert_ptr_equal(rule_column_value(&v, "a"), &outer[0].value);
+	assert_ptr_equal(rule_column_value(&v, "a.c"), &inner[0].value);
+	assert_ptr_equal(rule_column_value(&v, "a.b"), &outer[1].value);
+	assert_ptr_equal(rule_column_value(&v, "a.d.e"), &inner[1].value);
+	assert_ptr_equal(rule_column_value(&v, "a.x.c"), &inner[0].value);
+	assert_null(rule_column_value(&v, "a.z"));
+	assert_null(rule_column_value(&v, "a.b.c"));
+	assert_null(rule_column_value(&v, "."));
+	assert_null(rule_column_value(&inner[0].value, "c"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +386,7 @@ int main(void)
 		cmocka_unit_test(test_columns_have_a_bound),
 		cmocka_unit_test(test_repeated_members_are_refused),
 		cmocka_unit_test(test_values_in_both_formats),
+		cmocka_unit_test(test_a_column_finds_its_member),
 		cmocka_unit_test(test_what_is_quoted_may_be_cut_within_a_character),
 	};
 

@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "core/registry/topic.h"
-#include "core/rule/tree.h"
+#include "core/rule/filter_tree.h"
 
 /* --- Memory: counted, and refused when asked to --- */
 
@@ -88,12 +88,12 @@ static bool contains(const struct seen *s, uint32_t number)
 
 static bool matches(const char *filter, const char *topic)
 {
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	struct seen seen = {0};
 
-	assert_int_equal(rule_tree_add(&t, filter, 7), 0);
-	assert_true(rule_tree_match(&t, topic, note, &seen, NULL));
-	rule_tree_free(&t);
+	assert_int_equal(filter_tree_add(&t, filter, 7), 0);
+	assert_true(filter_tree_match(&t, topic, note, &seen, NULL));
+	filter_tree_free(&t);
 	assert_true(seen.count < 2);
 	return seen.count == 1;
 }
@@ -135,17 +135,17 @@ static void test_wildcards_do_not_match_the_brokers_own_topics(void **state)
 
 static void test_equal_filters_are_visited_in_the_order_of_adding(void **state)
 {
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	struct seen seen = {0};
 
 	(void)state;
 	for (uint32_t i = 0; i < 5; i++)
-		assert_int_equal(rule_tree_add(&t, "a/+", i), 0);
-	assert_true(rule_tree_match(&t, "a/b", note, &seen, NULL));
+		assert_int_equal(filter_tree_add(&t, "a/+", i), 0);
+	assert_true(filter_tree_match(&t, "a/b", note, &seen, NULL));
 	assert_int_equal(seen.count, 5);
 	for (uint32_t i = 0; i < 5; i++)
 		assert_int_equal(seen.numbers[i], i);
-	rule_tree_free(&t);
+	filter_tree_free(&t);
 }
 
 static bool third_ends(void *arg, uint32_t number)
@@ -157,16 +157,16 @@ static bool third_ends(void *arg, uint32_t number)
 static void test_a_visit_can_be_the_last(void **state)
 {
 	static const char *const filters[] = {"a/b", "#", "a/+", "+/b", "a/#", "a/b"};
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	size_t visits = 0;
 
 	(void)state;
-	assert_true(rule_tree_match(&t, "a/b", third_ends, &visits, NULL));
+	assert_true(filter_tree_match(&t, "a/b", third_ends, &visits, NULL));
 	for (uint32_t i = 0; i < 6; i++)
-		assert_int_equal(rule_tree_add(&t, filters[i], i), 0);
-	assert_false(rule_tree_match(&t, "a/b", third_ends, &visits, NULL));
+		assert_int_equal(filter_tree_add(&t, filters[i], i), 0);
+	assert_false(filter_tree_match(&t, "a/b", third_ends, &visits, NULL));
 	assert_int_equal(visits, 3);
-	rule_tree_free(&t);
+	filter_tree_free(&t);
 }
 
 /* --- Against topic_matches --- */
@@ -202,19 +202,19 @@ static void draw_topic(char *out, bool filter)
 static void check_round(void)
 {
 	char filters[NUMBERS][64], topic[64];
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 
 	for (uint32_t i = 0; i < NUMBERS; i++) {
 		draw_topic(filters[i], true);
 		assert_true(topic_filter_valid(filters[i]));
-		assert_int_equal(rule_tree_add(&t, filters[i], i), 0);
+		assert_int_equal(filter_tree_add(&t, filters[i], i), 0);
 	}
 	for (int k = 0; k < 50; k++) {
 		struct seen seen = {0};
 		size_t expected = 0;
 
 		draw_topic(topic, false);
-		rule_tree_match(&t, topic, note, &seen, NULL);
+		filter_tree_match(&t, topic, note, &seen, NULL);
 		for (uint32_t i = 0; i < NUMBERS; i++) {
 			bool should = topic_matches(filters[i], NULL, topic);
 
@@ -224,7 +224,7 @@ static void check_round(void)
 		}
 		assert_int_equal(seen.count, expected);
 	}
-	rule_tree_free(&t);
+	filter_tree_free(&t);
 }
 
 static void test_it_finds_what_topic_matches_finds(void **state)
@@ -236,34 +236,34 @@ static void test_it_finds_what_topic_matches_finds(void **state)
 
 /* --- Cost --- */
 
-static size_t steps_for(const struct rule_tree *t, const char *topic, size_t *matched)
+static size_t steps_for(const struct filter_tree *t, const char *topic, size_t *matched)
 {
 	struct seen seen = {0};
 	size_t steps = 0;
 
-	rule_tree_match(t, topic, note, &seen, &steps);
+	filter_tree_match(t, topic, note, &seen, &steps);
 	*matched = seen.count;
 	return steps;
 }
 
-static void add_others(struct rule_tree *t, char (*filters)[64], uint32_t count)
+static void add_others(struct filter_tree *t, char (*filters)[64], uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		snprintf(filters[i], sizeof(filters[i]), i % 2 ? "m/d/dev-%u/d2c" : "plant/%u/+/#",
 			 i);
-		assert_int_equal(rule_tree_add(t, filters[i], 1000 + i), 0);
+		assert_int_equal(filter_tree_add(t, filters[i], 1000 + i), 0);
 	}
 }
 
 static void test_a_thousand_filters_of_other_topics_cost_no_steps(void **state)
 {
 	static char filters[1000][64];
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	size_t alone, among, matched;
 
 	(void)state;
-	assert_int_equal(rule_tree_add(&t, "m/d/+/d2c", 0), 0);
-	assert_int_equal(rule_tree_add(&t, "m/#", 1), 0);
+	assert_int_equal(filter_tree_add(&t, "m/d/+/d2c", 0), 0);
+	assert_int_equal(filter_tree_add(&t, "m/#", 1), 0);
 	alone = steps_for(&t, "m/d/nrf-1/d2c", &matched);
 	assert_int_equal(matched, 2);
 	add_others(&t, filters, 1000);
@@ -273,13 +273,13 @@ static void test_a_thousand_filters_of_other_topics_cost_no_steps(void **state)
 	/* Four levels, '+', two matches, and where two filters meet in a slot of the hash table. */
 	assert_in_range(alone, 7, 12);
 	assert_in_range(among, 7, 12);
-	rule_tree_free(&t);
+	filter_tree_free(&t);
 }
 
 static void test_every_node_is_visited_once_at_most(void **state)
 {
 	char filters[1024][64];
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	size_t matched;
 
 	(void)state;
@@ -289,33 +289,33 @@ static void test_every_node_is_visited_once_at_most(void **state)
 			filters[i][2 * k] = i >> k & 1 ? '+' : 'a';
 			filters[i][2 * k + 1] = k < 9 ? '/' : '\0';
 		}
-		assert_int_equal(rule_tree_add(&t, filters[i], i), 0);
+		assert_int_equal(filter_tree_add(&t, filters[i], i), 0);
 	}
 	/* Nine levels: as far as it gets, and nothing is found. 2^10 - 1 nodes, two looks each. */
 	assert_in_range(steps_for(&t, "a/a/a/a/a/a/a/a/a", &matched), 1022, 3 * 1022);
 	assert_int_equal(matched, 0);
-	rule_tree_free(&t);
+	filter_tree_free(&t);
 }
 
 static void test_a_long_topic_ends_where_the_tree_does(void **state)
 {
 	static char topic[TOPIC_MAX_BYTES + 1];
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	size_t matched;
 
 	(void)state;
 	memset(topic, '/', TOPIC_MAX_BYTES);
-	assert_int_equal(rule_tree_add(&t, "+/+/+", 0), 0);
+	assert_int_equal(filter_tree_add(&t, "+/+/+", 0), 0);
 	assert_in_range(steps_for(&t, topic, &matched), 3, 7);
 	assert_int_equal(matched, 0);
-	assert_int_equal(rule_tree_levels(topic), TOPIC_MAX_BYTES + 1);
-	rule_tree_free(&t);
+	assert_int_equal(filter_tree_levels(topic), TOPIC_MAX_BYTES + 1);
+	filter_tree_free(&t);
 }
 
 static void test_matching_allocates_nothing(void **state)
 {
 	static char filters[1000][64];
-	struct rule_tree t = {0};
+	struct filter_tree t = {0};
 	size_t before, matched;
 
 	(void)state;
@@ -325,7 +325,7 @@ static void test_matching_allocates_nothing(void **state)
 	steps_for(&t, "m/d/dev-501/d2c", &matched);
 	assert_int_equal(matched, 1);
 	assert_int_equal(allocations, before);
-	rule_tree_free(&t);
+	filter_tree_free(&t);
 }
 
 static void test_it_grows_or_says_so(void **state)
@@ -335,7 +335,7 @@ static void test_it_grows_or_says_so(void **state)
 
 	(void)state;
 	for (long n = 0; !done; n++) {
-		struct rule_tree t = {0};
+		struct filter_tree t = {0};
 		struct seen seen = {0};
 		uint32_t i;
 		int rc = 0;
@@ -344,15 +344,15 @@ static void test_it_grows_or_says_so(void **state)
 		refuse_after = n;
 		for (i = 0; i < 100 && rc == 0; i++) {
 			snprintf(filters[i], sizeof(filters[i]), "a/%u/+", i);
-			rc = rule_tree_add(&t, filters[i], i);
+			rc = filter_tree_add(&t, filters[i], i);
 		}
 		done = refuse_after >= 0;
 		refuse_after = -1;
 		assert_int_equal(rc, done ? 0 : -ENOMEM);
 		/* What was added before is found all the same. */
-		rule_tree_match(&t, "a/0/x", note, &seen, NULL);
+		filter_tree_match(&t, "a/0/x", note, &seen, NULL);
 		assert_int_equal(seen.count, i > 1 || rc == 0);
-		rule_tree_free(&t);
+		filter_tree_free(&t);
 	}
 }
 

@@ -7,7 +7,7 @@
  * A walk visits a node at most once, for there is one way to each: it costs no more than the tree
  * is large, whatever wildcards are in it.
  */
-#include "core/rule/tree.h"
+#include "core/rule/filter_tree.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ struct tree_entry {
 	uint32_t next; /* or NONE */
 };
 
-size_t rule_tree_levels(const char *topic)
+size_t filter_tree_levels(const char *topic)
 {
 	size_t n = 1;
 
@@ -56,7 +56,7 @@ static size_t hash_edge(uint32_t parent, const char *text, size_t len)
 }
 
 /* The slot of the edge, or the free one where it would be. */
-static struct tree_edge *find_edge(const struct rule_tree *t, uint32_t parent, const char *text,
+static struct tree_edge *find_edge(const struct filter_tree *t, uint32_t parent, const char *text,
 				   size_t len, size_t *steps)
 {
 	size_t mask = t->edge_capacity - 1;
@@ -90,7 +90,7 @@ static void *grown(void *items, size_t size, size_t count, size_t *capacity)
 	return bigger;
 }
 
-static int reserve_entry(struct rule_tree *t)
+static int reserve_entry(struct filter_tree *t)
 {
 	void *entries = grown(t->entries, sizeof(*t->entries), t->entry_count, &t->entry_capacity);
 
@@ -100,10 +100,10 @@ static int reserve_entry(struct rule_tree *t)
 	return 0;
 }
 
-static int reserve_edge(struct rule_tree *t)
+static int reserve_edge(struct filter_tree *t)
 {
-	struct rule_tree bigger = {.edge_capacity =
-					   t->edge_capacity ? t->edge_capacity * 2 : FIRST_ROOM};
+	struct filter_tree bigger = {.edge_capacity =
+					     t->edge_capacity ? t->edge_capacity * 2 : FIRST_ROOM};
 	size_t steps = 0;
 
 	if (t->edge_count < t->edge_capacity / 2)
@@ -123,7 +123,7 @@ static int reserve_edge(struct rule_tree *t)
 	return 0;
 }
 
-static int add_node(struct rule_tree *t, uint32_t *out)
+static int add_node(struct filter_tree *t, uint32_t *out)
 {
 	void *nodes = grown(t->nodes, sizeof(*t->nodes), t->node_count, &t->node_capacity);
 
@@ -136,7 +136,7 @@ static int add_node(struct rule_tree *t, uint32_t *out)
 }
 
 /* From a node to the one of a level, which is made if it is not there. */
-static int descend(struct rule_tree *t, uint32_t *node, const char *text, size_t len)
+static int descend(struct filter_tree *t, uint32_t *node, const char *text, size_t len)
 {
 	bool plus = len == 1 && *text == '+';
 	struct tree_edge *e = NULL;
@@ -167,7 +167,7 @@ static int descend(struct rule_tree *t, uint32_t *node, const char *text, size_t
 	return 0;
 }
 
-static void append(struct rule_tree *t, uint32_t *first, uint32_t *last, uint32_t number)
+static void append(struct filter_tree *t, uint32_t *first, uint32_t *last, uint32_t number)
 {
 	uint32_t entry = (uint32_t)t->entry_count++;
 
@@ -179,7 +179,7 @@ static void append(struct rule_tree *t, uint32_t *first, uint32_t *last, uint32_
 	*last = entry;
 }
 
-int rule_tree_add(struct rule_tree *t, const char *filter, uint32_t number)
+int filter_tree_add(struct filter_tree *t, const char *filter, uint32_t number)
 {
 	const char *level = filter;
 	uint32_t node = 0;
@@ -204,18 +204,18 @@ int rule_tree_add(struct rule_tree *t, const char *filter, uint32_t number)
 	return rc;
 }
 
-void rule_tree_free(struct rule_tree *t)
+void filter_tree_free(struct filter_tree *t)
 {
 	free(t->nodes);
 	free(t->edges);
 	free(t->entries);
-	*t = (struct rule_tree){0};
+	*t = (struct filter_tree){0};
 }
 
 /* --- Matching --- */
 
 struct walk {
-	const struct rule_tree *tree;
+	const struct filter_tree *tree;
 	bool (*visit)(void *arg, uint32_t number);
 	void *arg;
 	size_t steps;
@@ -257,8 +257,8 @@ static bool walk_from(struct walk *w, uint32_t at, const char *level, bool wildc
 	return !e->text || walk_from(w, e->child, rest, true);
 }
 
-bool rule_tree_match(const struct rule_tree *t, const char *topic,
-		     bool (*visit)(void *arg, uint32_t number), void *arg, size_t *steps)
+bool filter_tree_match(const struct filter_tree *t, const char *topic,
+		       bool (*visit)(void *arg, uint32_t number), void *arg, size_t *steps)
 {
 	struct walk w = {.tree = t, .visit = visit, .arg = arg};
 	/* Section 4.7.2: a wildcard at the beginning matches no topic of the server's own. */
