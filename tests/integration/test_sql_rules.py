@@ -163,7 +163,7 @@ def test_inserted_deleted_and_truncated_rules_tell_them(db):
         assert since() == (1, 1)
         db.query("delete from rule where name = 'a'")
         assert since() == (1, 1)
-        db.query("truncate rule")
+        db.query("truncate rule cascade")
         assert since() == (1, 1)
 
 

@@ -542,7 +542,7 @@ static void test_enabled_rules_are_loaded_as_they_stand(void **state)
 	snapshot_release(s);
 	pg_cluster_sql(&cluster, "update rule set enabled = true");
 	await(rules_are(r, 2));
-	pg_cluster_sql(&cluster, "truncate rule");
+	pg_cluster_sql(&cluster, "truncate rule cascade");
 	await(rules_are(r, 0));
 	registry_close(r);
 }
