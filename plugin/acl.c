@@ -127,6 +127,17 @@ static int refuse(struct plugin *p, const struct mosquitto_evt_acl_check *e, str
 	return MOSQ_ERR_AUTH;
 }
 
+/* MESSAGE comes next, unless it is a will. */
+static void allowed_publish(struct plugin *p, const struct mosquitto_evt_acl_check *e,
+			    const struct principal *principal)
+{
+	bool relays = principal->kind == PRINCIPAL_SERVICE &&
+		      policy_allows(principal->policy, POLICY_RELAY, principal->id, e->topic);
+
+	p->relaying = relays ? e->client : NULL;
+	will_hold(p, e);
+}
+
 static int check(struct plugin *p, const struct mosquitto_evt_acl_check *e,
 		 enum policy_action action)
 {
@@ -138,7 +149,7 @@ static int check(struct plugin *p, const struct mosquitto_evt_acl_check *e,
 	if (principal && policy_allows(principal->policy, action, principal->id, e->topic) &&
 	    !too_many_subscriptions(e, principal)) {
 		if (action == POLICY_PUBLISH)
-			will_hold(p, e);
+			allowed_publish(p, e, principal);
 		return MOSQ_ERR_SUCCESS;
 	}
 	/* Deliveries are refused in silence, and so is the question about a retained message's

@@ -12,6 +12,8 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
+#define DRAIN_BUDGET 8 /* of the bus, with each message: a busy broker need not wait for TICK */
+
 static const char *what_to_do(int rc)
 {
 	switch (rc) {
@@ -58,6 +60,19 @@ static int not_stored(struct plugin *p, const struct mosquitto *client, const ch
 	return MOSQ_ERR_UNKNOWN;
 }
 
+bool plugin_delivers(const struct plugin *p, const char *topic)
+{
+	char name[PRINCIPAL_ID_MAX + 1];
+	const char *device;
+	size_t device_len;
+
+	if (!pipeline_is_downlink(topic, &device, &device_len))
+		return false;
+	memcpy(name, device, device_len);
+	name[device_len] = '\0';
+	return sessions_live_of(&p->sessions, name) != NULL;
+}
+
 int on_message(int event, void *event_data, void *userdata)
 {
 	const struct mosquitto_evt_message *e = event_data;
@@ -67,12 +82,16 @@ int on_message(int event, void *event_data, void *userdata)
 		.payload = e->payload,
 		.payload_len = e->payloadlen,
 		.format = PAYLOAD_AUTO,
+		.relayed = p->relaying == e->client,
+		.delivered = plugin_delivers(p, e->topic),
 	};
 	const char *name;
 	int rc;
 
 	(void)event;
+	p->relaying = NULL;
 	will_drop(p, e->client);
+	plugin_bus_drain(p, DRAIN_BUDGET);
 	if (message_deletes_retained(e->retain, e->payloadlen))
 		return MOSQ_ERR_SUCCESS;
 	rc = pipeline_publish(p->pipeline, &m);

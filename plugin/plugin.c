@@ -73,7 +73,8 @@ static int open_pipeline(struct plugin *p, char *err, size_t err_len)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pipeline_open(&p->pipeline, &p->config, "mqtt", DURABILITY_WRITE, NULL, err, err_len);
+	rc = pipeline_open(&p->pipeline, &p->config, "mqtt", DURABILITY_WRITE,
+			   plugin_bus_of(p->bus), err, err_len);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
@@ -122,6 +123,7 @@ static void stop(struct plugin *p)
 {
 	snapshot_release(p->snapshot);
 	pipeline_close(p->pipeline);
+	plugin_bus_close(p->bus);
 	config_free(&p->config);
 	sessions_free(&p->sessions);
 	log_bridge_close();
@@ -136,8 +138,12 @@ EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userd
 
 	log_bridge_open();
 	p = calloc(1, sizeof(*p));
-	if (!p || sessions_init(&p->sessions) != 0) {
+	if (p)
+		p->bus = plugin_bus_open();
+	if (!p || !p->bus || sessions_init(&p->sessions) != 0) {
 		log_error("plugin_init", NULL, "out of memory");
+		if (p)
+			plugin_bus_close(p->bus);
 		free(p);
 		return MOSQ_ERR_NOMEM;
 	}

@@ -20,6 +20,7 @@
 #include "core/pipeline/pipeline.h"
 #include "core/registry/identify.h"
 #include "core/base/rate_limit.h"
+#include "plugin/bus.h"
 #include "plugin/sessions.h"
 #include "plugin/will.h"
 
@@ -32,6 +33,7 @@
 struct plugin {
 	mosquitto_plugin_id_t *id;
 	struct config config;
+	struct plugin_bus *bus; /* what core publishes here */
 	struct pipeline *pipeline;
 	struct registry *registry; /* the pipeline's */
 
@@ -48,6 +50,8 @@ struct plugin {
 	const struct mosquitto
 		*connecting;		 /* let in by BASIC_AUTH, CONNECT yet to come; see will.c */
 	const struct mosquitto *kicking; /* see tick.c */
+	const struct mosquitto
+		*relaying; /* ACL_CHECK has just allowed it a publish that is relayed */
 
 	struct rate_limit not_ready;
 	struct rate_limit not_stored;
@@ -74,6 +78,9 @@ const struct principal *session_principal(const struct plugin *p, struct session
 
 /* The same for a client that has no session here: offline, or restored by the broker from disk. */
 const struct principal *plugin_principal_by_name(const struct plugin *p, const char *name);
+
+/* Is this a message to a device that is connected here, and so has it from the broker? */
+bool plugin_delivers(const struct plugin *p, const char *topic);
 
 /* Is the broker asking again about a session that it accepted before? Only during a reload. */
 bool reload_knows(const struct plugin *p, const struct mosquitto *client);

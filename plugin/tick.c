@@ -5,7 +5,9 @@
 #include "core/base/log.h"
 #include "plugin/log_bridge.h"
 
-#define TICK_MS 100
+#define TICK_MS	     100
+#define BUSY_TICK_MS 1	  /* something is left for the next one */
+#define DRAIN_BUDGET 1000 /* of the bus: some milliseconds */
 
 /*
  * Mosquitto 2.1 asks again for the right to each subscription of a session that outlives a kick,
@@ -54,9 +56,11 @@ int on_tick(int event, void *event_data, void *userdata)
 	if (p->judged_generation != p->generation)
 		judge_all(p);
 	sessions_bury(&p->sessions);
+	plugin_bus_drain(p, DRAIN_BUDGET);
 	p->reloading = false;
+	p->relaying = NULL;
 	/* Mosquitto 2.1 has `next_ms` in this place, and calls again after that many milliseconds;
 	 * 2.0 reads it back never, and calls every round. */
-	e->next_ns = TICK_MS;
+	e->next_ns = plugin_bus_waits(p->bus) ? BUSY_TICK_MS : TICK_MS;
 	return MOSQ_ERR_SUCCESS;
 }

@@ -22,6 +22,7 @@ struct plugin;
 
 struct will_slot {
 	const struct mosquitto *client; /* NULL: empty */
+	bool relayed;
 	size_t payload_len;
 	char topic[WILL_TOPIC_MAX + 1];
 	char payload[WILL_PAYLOAD_MAX];

@@ -327,6 +327,15 @@ static int kind_of(struct pipeline *p, const struct message *m, const char **dev
 	return !m->relayed && a_rule_wants(p, m->topic) ? JOURNAL_MESSAGE : 0;
 }
 
+bool pipeline_takes(struct pipeline *p, const char *topic)
+{
+	const struct message m = {.topic = topic};
+	const char *device;
+	size_t device_len;
+
+	return kind_of(p, &m, &device, &device_len) != 0;
+}
+
 struct taken {
 	bool any; /* false: there was nothing to do */
 	struct journal_position end;

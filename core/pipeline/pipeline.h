@@ -70,6 +70,10 @@ bool pipeline_is_telemetry(const char *topic, const char **device, size_t *devic
 /* Is it one whose messages are for the device, `m/d/<device>/c2d[/...]`? */
 bool pipeline_is_downlink(const char *topic, const char **device, size_t *device_len);
 
+/* Would a message on this topic be taken, if it was neither relayed nor delivered? The thread of
+ * pipeline_publish. */
+bool pipeline_takes(struct pipeline *p, const char *topic);
+
 /*
  * Take an authorised message: telemetry is stored; what is published to a device,
  * `m/d/<device>/c2d[/...]`, waits for it in the table downlink, unless it was delivered; what is on

@@ -143,7 +143,7 @@ def test_will_is_one_row_and_one_message_when_somebody_listens(stack):
     broker = stack.started()
     ears = [stack.connected(broker, id) for id in ("ear", "ear-2")]
     for ear in ears:
-        ear.subscribe("#")
+        ear.subscribe("m/d/#")
     will_case(stack, broker, will=Will("m/d/dev-1/d2c", b'{"temperature": -1}', 1)).drop()
     for ear in ears:
         assert ear.receive().payload == b'{"temperature": -1}'
