@@ -142,20 +142,6 @@ static const struct value *member(const struct value *map, const char *key, size
 	return NULL;
 }
 
-/* `a.b` is the member of that name, or b in the map a. */
-static const struct value *find_member(const struct value *map, const char *path)
-{
-	const struct value *v = member(map, path, strlen(path));
-
-	for (const char *dot = strchr(path, '.'); !v && dot; dot = strchr(dot + 1, '.')) {
-		const struct value *inner = member(map, path, (size_t)(dot - path));
-
-		if (inner)
-			v = find_member(inner, dot + 1);
-	}
-	return v;
-}
-
 /* ---- a row ---- */
 
 struct draft {
@@ -191,7 +177,7 @@ static int put_mapped(struct draft *d, const struct rule_action *action,
 	for (size_t i = 0; rc == 0 && i < action->store.column_count; i++) {
 		const struct rule_column *m = &action->store.columns[i];
 		const struct sink_column *c = sink_table_column(d->table, m->column);
-		const struct value *v = find_member(selected, m->member);
+		const struct value *v = rule_column_value(selected, m->member);
 
 		if (c && v)
 			rc = put(d, c, v, a);
