@@ -2,6 +2,8 @@
 #include "coap-server/bus/connection.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,6 +270,13 @@ enum connection_sent connection_publish(struct connection *c, const struct bus_m
 		end(c, rc == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(rc));
 		return CONNECTION_ENDED;
 	}
+}
+
+void connection_cork(const struct connection *c, bool corked)
+{
+	int value = corked;
+
+	setsockopt(connection_fd(c), IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
 }
 
 int connection_check_topic(const char *topic)

@@ -57,6 +57,10 @@ unsigned connection_send_max(const struct connection *c);
 enum connection_sent connection_publish(struct connection *c, const struct bus_message *m, int *mid,
 					char *why, size_t why_len);
 
+/* Between true and false what is published leaves in as few segments as possible: the library
+ * writes each message by itself, and a segment each costs us, the network and the broker. */
+void connection_cork(const struct connection *c, bool corked);
+
 /* Why it has ended: a text for the log. */
 void connection_why(const struct connection *c, char *text, size_t len);
 

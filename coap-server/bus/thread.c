@@ -210,7 +210,7 @@ static void note_sent(struct bus_client *b, struct ring_message *m, int mid)
 }
 
 /* False: the connection has ended. */
-static bool send_messages(struct bus_client *b)
+static bool send_each(struct bus_client *b)
 {
 	struct ring_message *m;
 	char why[160];
@@ -230,6 +230,18 @@ static bool send_messages(struct bus_client *b)
 		}
 	}
 	return true;
+}
+
+static bool send_messages(struct bus_client *b)
+{
+	bool alive;
+
+	if (!next_message(b))
+		return true;
+	connection_cork(b->connection, true);
+	alive = send_each(b);
+	connection_cork(b->connection, false);
+	return alive;
 }
 
 /* Alone on its connection, time and again, and each time the broker ends that: it is this one. */

@@ -69,6 +69,8 @@ def posts(world, name, sessions, goal=None, **settings):
             load.go()
             figures = load.wait()
             rows = world.wait_for_rows(sessions + figures["acknowledged"]) - sessions
+            if "bus.host" in settings:
+                world.wait_published(server, sessions + figures["acknowledged"])
             used = usage.read(figures["cpu_seconds"])
     expect(figures["nonces_reused"] == 0, f"{figures['nonces_reused']} nonces were used twice")
     expect(figures["unacknowledged"] == 0, f"{figures['unacknowledged']} messages were never answered")
@@ -125,6 +127,9 @@ def bench_posts(world):
     one = posts(world, "1 k sessions", 1000, "60,000", **write)
     metric("posts_per_cpu_s_1k", one["per_cpu_s"], "1/s")
     posts(world, "1 k sessions, durability fsync", 1000, **{"journal.durability": "fsync"})
+    with world.broker() as bus:
+        published = posts(world, "1 k sessions, on the bus", 1000, **write, **bus)
+    metric("bus_posts_per_cpu_s_1k", published["per_cpu_s"], "1/s")
     live = posts(world, "10 k sessions, all live", 10_000, **write, **{"coap.live_contexts": 20_000})
     metric("live_bytes", live["session_bytes"] + live["slot_bytes"], "B")
     parked = posts(world, f"{count_name(MANY)} sessions, mostly parked", MANY, "40,000", **write)
