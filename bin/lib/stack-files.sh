@@ -24,6 +24,10 @@ write_mosquitto_conf() {
 			# it was let in, is cut off before there is memory for it.
 			max_packet_size 262144
 
+			# A retained message of somebody who is not let in any more is not delivered. The default, says the
+			# manual; not so in 2.0.11.
+			check_retain_source true
+
 			# Sessions and messages that wait for a device survive a restart.
 			persistence true
 			persistence_location $run_dir/broker/
@@ -61,6 +65,15 @@ write_fieldgate_conf() {
 		coap.client_ca_file = $run_dir/pki/device-ca-chain.pem
 		secrets.key_file = $run_dir/pki/master.key
 		${sessions_dir:+coap.sessions_dir = $sessions_dir}
+	END
+	[[ ! -e $run_dir/pki/services/$bus_service/cert.pem ]] || cat >>"$run_dir/fieldgate.conf" <<-END
+
+		# One bus for both protocols: what CoAP devices post, and what rules republish, goes to the broker.
+		bus.host = localhost
+		bus.port = $mqtt_port
+		bus.ca_file = $run_dir/pki/ca.pem
+		bus.certificate_file = $run_dir/pki/services/$bus_service/cert.pem
+		bus.key_file = $run_dir/pki/services/$bus_service/key.pem
 	END
 }
 
