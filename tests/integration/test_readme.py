@@ -23,7 +23,8 @@ def test_walk_through_runs_as_written(tmp_path):
         assert re.search(r'21\.5 +\| +48 +\| +\{"co2": 612\}', result.stdout), result.stdout
         assert re.search(r"21\.7 +\| +640", result.stdout), result.stdout
         assert "Not authorized" in result.stdout + result.stderr
-        assert stack.rows("tracker-1") == 2
+        assert re.search(r"tracker-1 +\| +31\.5", result.stdout), result.stdout
+        assert stack.rows("tracker-1") == 3
         assert stack.rows("tracker-2") == 0
     finally:
         stack.end()
