@@ -90,8 +90,8 @@ void journal_seek(struct journal_reader *r, struct journal_position pos)
 	pthread_mutex_lock(&j->lock);
 	go_to(r, pos.segment);
 	r->lost = false;
-	pthread_mutex_unlock(&j->lock);
 	r->skip_to = pos.offset;
+	pthread_mutex_unlock(&j->lock);
 }
 
 bool journal_reached(const struct journal_reader *r, struct journal_position pos)
@@ -236,8 +236,8 @@ static void pass_missing(struct journal_reader *r, uint64_t offset, uint64_t end
 		count_damage(r, offset, end);
 	pthread_mutex_lock(&j->lock);
 	go_to(r, r->segment + 1);
-	pthread_mutex_unlock(&j->lock);
 	r->skip_to = 0;
+	pthread_mutex_unlock(&j->lock);
 }
 
 /* Open the first segment from r->segment on. 1; 0: there is none; -ENOENT: its file is gone, try

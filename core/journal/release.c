@@ -60,6 +60,8 @@ static bool tell_readers(struct journal *j, const struct segment *s)
 		if (r->segment == s->number && r->reading) {
 			r->deleted_end = end; /* it will see what it has missed, if anything */
 			open = true;
+		} else if (r->segment == s->number && r->skip_to >= end) {
+			continue; /* it was told to begin behind them */
 		} else if (r->segment <= s->number && !r->lost) {
 			r->lost = true;
 			r->missed++;

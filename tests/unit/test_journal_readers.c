@@ -340,6 +340,27 @@ static void test_a_segment_deleted_under_its_reader_is_missed_and_not_damaged(vo
 	dir_remove(&d);
 }
 
+static void test_who_begins_behind_a_deleted_segment_has_missed_nothing(void **state)
+{
+	struct dir d = dir_new();
+	struct journal *j = open_keeping(&d, 4 * MIB, 0);
+	struct journal_position end = append_many(j, 0, 3);
+	struct journal_reader *f;
+
+	(void)state;
+	journal_close(j);
+	j = open_keeping(&d, 4 * MIB, 0);
+	f = open_follower(j);
+	journal_seek(f, end);
+	append(j, 3);
+	journal_release(j, end);
+	read_range(f, 3, 4, NULL);
+	assert_int_equal(journal_missed(f), 0);
+	journal_reader_close(f);
+	journal_close(j);
+	dir_remove(&d);
+}
+
 static void test_who_had_read_it_all_has_missed_nothing(void **state)
 {
 	struct dir d = dir_new();
@@ -563,6 +584,7 @@ int main(void)
 		cmocka_unit_test(test_followers_keep_no_more_than_their_share),
 		cmocka_unit_test(test_who_lost_segments_goes_on_with_the_oldest_there_is),
 		cmocka_unit_test(test_a_segment_deleted_under_its_reader_is_missed_and_not_damaged),
+		cmocka_unit_test(test_who_begins_behind_a_deleted_segment_has_missed_nothing),
 		cmocka_unit_test(test_who_had_read_it_all_has_missed_nothing),
 		cmocka_unit_test(test_an_append_is_never_refused_for_what_followers_keep),
 		cmocka_unit_test(test_the_bound_still_protects_what_is_not_stored),
