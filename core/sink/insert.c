@@ -21,6 +21,7 @@
 #define LOCK_MS	      500 /* how long one table may keep the others waiting, once */
 #define LOCK_AGAIN_MS 100 /* and when it is tried again */
 #define STATEMENT_MS  2000
+#define FAILURES_MOST 5 /* of the whole database, in a row, that one table's rows meet */
 #define TIMEOUTS_MOST 3 /* of a single row: then it is the row's fault */
 
 struct attempt {
@@ -47,19 +48,18 @@ static bool has_prefix(const char *text, const char *const *prefixes, size_t cou
 
 static enum blame blame(const struct dberror *e)
 {
-	/* Locks, deadlocks, timeouts, memory for one statement, foreign data. */
-	static const char *const table[] = {"40", "53200", "55", "57014", "HV"};
-	static const char *const schema[] = {"3F", "42"};
+	/* Locks, deadlocks, timeouts, memory for one statement; other servers, of foreign data. */
+	static const char *const table[] = {"08", "40", "53200", "55006", "55P03", "57014", "HV"};
+	static const char *const schema[] = {"0A000", "3F", "42"};
+	static const char *const system[] = {"25", "53", "57", "58"};
 
-	if (e->lost)
+	if (e->lost || !e->sqlstate[0])
 		return BLAME_SYSTEM;
-	if (has_prefix(e->sqlstate, table, 5))
+	if (has_prefix(e->sqlstate, table, 7))
 		return BLAME_TABLE;
-	if (has_prefix(e->sqlstate, schema, 2) || e->class == SQLSTATE_SCHEMA)
+	if (has_prefix(e->sqlstate, schema, 3))
 		return BLAME_SCHEMA;
-	if (e->class == SQLSTATE_SYSTEM || e->class == SQLSTATE_POSITION)
-		return BLAME_SYSTEM;
-	return BLAME_ROW;
+	return has_prefix(e->sqlstate, system, 4) ? BLAME_SYSTEM : BLAME_ROW;
 }
 
 /* ---- statements ---- */
@@ -127,7 +127,7 @@ static void put_insert(struct text *t, const struct sink_table *table, const str
 	put_columns(t, table, g, false);
 	put_string(t, " from pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) as x (");
 	put_columns(t, table, g, true);
-	put_string(t, ")");
+	put_string(t, table->has_key ? ") on conflict do nothing" : ")");
 }
 
 static void put_rows(struct text *t, const struct sink_group *g, size_t from, size_t count)
@@ -275,7 +275,10 @@ static enum sink_outcome judge(struct attempt *a, size_t group, size_t from, siz
 {
 	switch (blame(a->e)) {
 	case BLAME_SYSTEM:
-		return SINK_TROUBLE;
+		/* It may be this table's all the same: a disk of its own that is full. */
+		if (a->e->lost || (!a->l->key && ++a->s->failures < FAILURES_MOST))
+			return SINK_TROUBLE;
+		return table_waits(a, group, from, count);
 	case BLAME_TABLE:
 		return table_waits(a, group, from, count);
 	case BLAME_SCHEMA:
@@ -474,13 +477,12 @@ static enum sink_outcome attempt(struct attempt *a)
 /* The database has it: now it is so here, too. */
 static void arrived(struct sink *s, struct sink_lane *l)
 {
-	struct journal_position from = l->committed;
-
-	sink_lane_arrived(s, l, l->read_to);
+	/* The new lanes keep the journal from here on before this one lets it go. */
 	for (size_t i = 0; i < s->detached_count; i++)
-		if (sink_add_lane(s, s->targets.tables[s->detached[i]].quoted, from) != 0)
+		if (sink_add_lane(s, s->targets.tables[s->detached[i]].quoted, l->committed) != 0)
 			s->positions_read = false; /* which makes it again */
 	s->detached_count = 0;
+	sink_lane_arrived(s, l, l->read_to);
 }
 
 enum sink_outcome sink_store(struct sink *s, struct sink_lane *l, struct dberror *e)

@@ -216,6 +216,7 @@ struct sink {
 	const struct rule *failed; /* its error action is fired next because of us */
 	bool late;
 
+	unsigned failures; /* of the main lane's rows, in a row */
 	int64_t retry_at_us, backoff_us;
 	int64_t check_at_us, report_at_us, status_at_us;
 	bool verdicts_due;

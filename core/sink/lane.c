@@ -112,6 +112,8 @@ void sink_lane_arrived(struct sink *s, struct sink_lane *l, struct journal_posit
 	l->looked = false;
 	l->timeouts = 0;
 	l->backoff_us = 0;
+	if (!l->key)
+		s->failures = 0;
 	l->advance_at_us = clock_monotonic_us() + US_PER_S;
 	if (l->row_limit < ROWS_MOST && ++l->calm % CALM == 0)
 		l->row_limit = l->row_limit * 2 < ROWS_MOST ? l->row_limit * 2 : ROWS_MOST;

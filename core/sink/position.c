@@ -173,15 +173,14 @@ static struct sink_lane *find_lane(struct sink *s, const char *key)
 	return NULL;
 }
 
-/* A lane is there as the database says. */
+/* A lane is there as the database says. One of which this run can know nothing goes with the main
+ * lane's position. */
 static int accept_lane(struct sink *s, const char *key, struct journal_position p)
 {
 	struct sink_lane *l = find_lane(s, key);
 
-	if (!l && !journal_reached(s->main.reader, p))
-		p = s->main.committed;
 	if (!l)
-		return sink_add_lane(s, key, p);
+		return journal_reached(s->main.reader, p) ? sink_add_lane(s, key, p) : 0;
 	if (l->sent && journal_position_compare(p, l->sent_to) == 0)
 		sink_lane_arrived(s, l, p);
 	else if (journal_position_compare(p, l->committed) != 0)
@@ -204,11 +203,9 @@ static bool is_among(const PGresult *r, const char *key)
 	return false;
 }
 
-/* Rows of the result: those of the lanes come behind the main lane's, whose name is empty. */
-static int accept_all(struct sink *s, const PGresult *r, struct dberror *e)
+/* Those that ended. */
+static void drop_lanes(struct sink *s, const PGresult *r)
 {
-	int rc = accept_main(s, position_of(r, 0), e);
-
 	for (size_t i = s->lane_count; i-- > 0;) {
 		if (is_among(r, s->lanes[i]->key))
 			continue;
@@ -216,13 +213,20 @@ static int accept_all(struct sink *s, const PGresult *r, struct dberror *e)
 			sink_lane_arrived(s, s->lanes[i], s->lanes[i]->read_to);
 		sink_drop_lane(s, i);
 	}
-	for (int i = 1; rc == 0 && i < PQntuples(r); i++) {
+}
+
+/* The main lane's name is empty, so it comes first in the result; and here last: what the others
+ * need of the journal must be kept before it lets go. */
+static int accept_all(struct sink *s, const PGresult *r, struct dberror *e)
+{
+	drop_lanes(s, r);
+	for (int i = 1; i < PQntuples(r); i++) {
 		if (accept_lane(s, PQgetvalue(r, i, 0), position_of(r, i)) == 0)
 			continue;
 		dberror_system(e, "out of memory");
-		rc = -EIO;
+		return -EIO;
 	}
-	return rc;
+	return accept_main(s, position_of(r, 0), e);
 }
 
 int sink_read_positions(struct sink *s, struct dberror *e)

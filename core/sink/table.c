@@ -16,8 +16,8 @@
  *
  * A view's column takes what is inserted if the view is a simple one; with a trigger instead of the
  * insert, all do. To know it PostgreSQL locks the view: of a table nothing is asked that would wait
- * for a lock. Of a serial column the role needs the sequence, too: of an identity column it
- * does not.
+ * for a lock. A key can leave rows out if it is checked at once, and no rewrite rule is in the way.
+ * Of a serial column the role needs the sequence, too: of an identity column it does not.
  */
 static const char tables_sql[] =
 	"select w.place, quote_ident(w.schema) || '.' || quote_ident(w.name), "
@@ -32,6 +32,9 @@ static const char tables_sql[] =
 	" case c.relkind when 'v' then pg_relation_is_updatable(c.oid, false) & 8 = 0 else false "
 	"end,"
 	" coalesce(has_table_privilege(o.name, c.oid, 'insert'), false),"
+	" coalesce((select bool_or(i.indisunique) and bool_and(i.indimmediate)"
+	"  from pg_index i where i.indrelid = c.oid), false)"
+	"  and c.relkind in ('r', 'p') and not c.relhasrules,"
 	" a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
 	" case when t.typtype = 'd' then t.typbasetype else t.oid end,"
 	" a.attnotnull or t.typnotnull, a.atthasdef or t.typdefault is not null or a.attidentity "
@@ -71,6 +74,7 @@ enum field {
 	F_INSERTABLE,
 	F_BY_TRIGGER,
 	F_GRANTED,
+	F_HAS_KEY,
 	F_COLUMN,
 	F_QUOTED,
 	F_TYPE,
@@ -253,6 +257,7 @@ static void take_table(struct sink_table *t, const PGresult *r, int from, int to
 		.insertable = yes(r, from, F_INSERTABLE),
 		.by_trigger = yes(r, from, F_BY_TRIGGER),
 		.granted = yes(r, from, F_GRANTED),
+		.has_key = yes(r, from, F_HAS_KEY),
 	};
 	if (PQgetisnull(r, from, F_COLUMN))
 		return;

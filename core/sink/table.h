@@ -34,6 +34,7 @@ struct sink_table {
 	char *said_role; /* the role, as in SQL */
 	char kind;	 /* pg_class.relkind; 0: no such table */
 	bool schema_exists, schema_usable, temporary, insertable, by_trigger, granted;
+	bool has_key; /* a row that is there already can be left out */
 	bool changed; /* its columns are not what the load before found */
 	struct sink_column *columns;
 	size_t column_count;

@@ -207,6 +207,29 @@ static void test_constraint_that_is_deferred_refuses_its_row_only(void **state)
 	store_fixture_await(f->base, "select errors from rule_status where name = 'store'", 1);
 }
 
+static void test_row_that_is_there_already_is_left_out(void **state)
+{
+	struct sink_fixture *f = *state;
+
+	sink_fixture_table(f, "keyed (n int primary key, v int)");
+	sink_fixture_table(f, "deferred (n int unique deferrable initially deferred, v int)");
+	sink_fixture_store_rule(f, "n, v", "keyed");
+	sink_fixture_rule(f, "deferred", "SELECT n, v FROM 'm/d/+/d2c'",
+			  "[{\"store\": {\"table\": \"app.deferred\"}}]", NULL);
+	sink_fixture_start(f);
+	sink_fixture_in_force(f);
+	put(f, "{\"n\": 1, \"v\": 1}");
+	put(f, "{\"n\": 1, \"v\": 2}");
+	put(f, "{\"n\": 2, \"v\": 3}");
+	sink_fixture_settle(f);
+	assert_sql(f->base, "select string_agg(row(n, v)::text, ' ' order by n) from app.keyed",
+		   "(1,1) (2,3)");
+	assert_sql(f->base, "select string_agg(row(n, v)::text, ' ' order by n) from app.deferred",
+		   "(1,1) (2,3)");
+	store_fixture_await(f->base, "select errors from rule_status where name = 'deferred'", 1);
+	assert_sql(f->base, "select errors from rule_status where name = 'store'", "0");
+}
+
 static void test_trigger_finds_its_own_tables(void **state)
 {
 	struct sink_fixture *f = *state;
@@ -507,6 +530,7 @@ int main(void)
 		sink_test(test_members_without_a_column_are_left_out),
 		sink_test(test_row_that_the_table_refuses_keeps_no_other_back),
 		sink_test(test_constraint_that_is_deferred_refuses_its_row_only),
+		sink_test(test_row_that_is_there_already_is_left_out),
 		sink_test(test_trigger_finds_its_own_tables),
 		sink_test(test_missing_table_is_said_and_heals),
 		sink_test(test_right_that_is_taken_away_is_said_and_heals),
