@@ -17,7 +17,7 @@
 #include "core/base/pgconn.h"
 #include "core/sink/internal.h"
 
-#define TICK_US		 (500 * US_PER_MS) /* the rules are looked at so often */
+#define TICK_US		 (200 * US_PER_MS) /* the rules are looked at so often */
 #define CHECK_US	 (2 * US_PER_S)	   /* and their tables */
 #define REPORT_AGAIN_US	 US_PER_S
 #define LAST_US		 US_PER_S /* for what is said at the end */

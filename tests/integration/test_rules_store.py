@@ -52,11 +52,15 @@ def judged(stack, name, timeout=IN_FORCE_S):
     return in_force, problem
 
 
-def in_force(stack, name):
+def in_force(stack, name, processes=1):
+    """In all of them: each has a position, from which it stores."""
     mqtt.eventually(
         lambda: stack.value("select in_force from rule_status where name = %s", name),
         IN_FORCE_S,
         f"rule {name} in force",
+    )
+    mqtt.eventually(
+        lambda: stack.value("select count(*) from sink_position") >= processes, IN_FORCE_S, "the sinks' beginning"
     )
 
 
@@ -106,8 +110,7 @@ def test_rule_stores_into_a_table_of_ones_own_over_coap(coap, workers):
     coap.psk("dev-1")
     coap.started({"coap.workers": workers})
     papers_rule(coap)
-    in_force(coap, "hot")
-    coap.in_force()
+    in_force(coap, "hot", workers)
     device = coap.connected("dev-1")
     for temperature in (29, 31.5, 30, 44):
         assert device.post("msg/d2c", b'{"temperature": %g}' % temperature, format=50).code == "2.01"
@@ -221,12 +224,12 @@ def test_locked_table_keeps_neither_telemetry_nor_other_rules_waiting(stack):
 # --- Kills ---
 
 
-def keyed_rule(stack):
+def keyed_rule(stack, processes=1):
     """A device that has no acknowledgement says it again, and a broker that was killed takes it for a new
     message: the key makes it one row."""
     table(stack, "kept (device text, seq bigint, primary key (device, seq))")
     rule(stack, "keep", "SELECT device() AS device, seq FROM 'm/d/+/d2c/#'", store("kept"))
-    in_force(stack, "keep")
+    in_force(stack, "keep", processes)
 
 
 def assert_each_is_a_row(stack, prefix, acked):
@@ -277,7 +280,7 @@ def test_kills_of_the_broker_under_load_leave_one_row_of_each_message(stack, tmp
 def test_kills_of_the_coap_server_under_load_leave_one_row_of_each_message(coap, tmp_path):
     devices = coap.psk(*(f"load-{i}" for i in range(30)))
     coap.started({"coap.workers": 2})
-    keyed_rule(coap)
+    keyed_rule(coap, 2)
     coap.in_force()
     lines = [load_line(d) for d in devices]
     options = {"rate": 300, "seconds": 8, "wait": True, "timestamp": True}
