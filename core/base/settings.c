@@ -58,7 +58,7 @@ const struct setting settings[] = {
 	NUMBER("store.batch_rows", store_batch_rows, "2000", 1, 50000,
 	       "Most messages that one transaction stores."),
 	NUMBER("store.batch_delay_ms", store_batch_delay_ms, "5", 0, 10000,
-	       "How long the writer lets a batch grow before it sends it; more saves database CPU, less shows rows sooner."),
+	       "How long the writer lets a batch grow before it sends it; more saves database CPU, less shows rows sooner. A message to a device does not wait for it."),
 	NUMBER("store.max_past_days", store_max_past_days, "400", 1, 36500,
 	       "A device's time older than this is not believed: the time of receipt is used and `ts_source` says so."),
 	NUMBER("store.max_future_days", store_max_future_days, "1", 0, 36500,

@@ -234,13 +234,19 @@ static int fill(struct writer *w, struct dberror *e)
 
 /* ---- sending ---- */
 
+/* A message to a device is worth a batch of its own: somebody waits for what becomes of it. */
+static bool urgent(const struct writer *w)
+{
+	return w->open.drained && w->batch.downlink_count > 0;
+}
+
 static bool ready_to_send(const struct writer *w)
 {
 	int64_t delay_us = w->o.batch_delay_ms * US_PER_MS;
 
 	if (w->open.load.records == 0 || w->flight_count >= flights_allowed(w))
 		return false;
-	if (w->open.closed || (w->open.drained && isolating(w)))
+	if (w->open.closed || (w->open.drained && isolating(w)) || urgent(w))
 		return true;
 	return clock_monotonic_us() - w->open.opened_us >= delay_us;
 }

@@ -95,6 +95,18 @@ static void test_a_message_waits_as_it_was_published(void **state)
 	assert_sql(f, "select row(messages, row_count, dead_letters)::text from ingest", "(3,0,0)");
 }
 
+static void test_a_message_does_not_wait_for_its_batch_to_grow(void **state)
+{
+	struct store_fixture *f = *state;
+
+	f->options.batch_delay_ms = 3600 * 1000;
+	store_fixture_start(f);
+	store_fixture_put(f, "t", "{\"light\":1}");
+	put(f, "m/d/x/c2d", "1");
+	store_fixture_settle(f);
+	assert_sql(f, "select count(*) from downlink", "1");
+}
+
 static void test_a_message_with_a_bad_topic_is_a_dead_letter(void **state)
 {
 	struct store_fixture *f = *state;
@@ -262,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_message_waits_as_it_was_published),
+		TEST(test_a_message_does_not_wait_for_its_batch_to_grow),
 		TEST(test_a_message_with_a_bad_topic_is_a_dead_letter),
 		TEST(test_what_is_refused_is_counted_and_holds_up_nobody),
 		TEST(test_process_counts_what_the_database_refused),
