@@ -145,7 +145,8 @@ struct fixture *fixture_new(void)
 	reply_with(f, FG_COAP_CODE(2, 4), NULL);
 	if (fixture_options.send == NULL)
 		fixture_defaults();
-	fixture_options.arg = f;
+	if (fixture_options.arg == NULL)
+		fixture_options.arg = f;
 	assert_int_equal(coap_server_open(&f->server, &fixture_options), 0);
 	f->a = session_new(f, 1);
 	f->b = session_new(f, 2);

@@ -59,7 +59,8 @@ struct fixture {
 	void (*in_delivered)(struct fixture *f);
 };
 
-/* The options that fixture_new uses; a test may change them before. */
+/* The options that fixture_new uses; a test may change them before. With an arg of its own it also
+ * has its own routes, and nothing of what the fixture is told below. */
 extern struct coap_server_options fixture_options;
 void fixture_defaults(void);
 

@@ -123,6 +123,21 @@ static void test_what_has_no_number_is_not_told(void **state)
 	assert_int_equal(f->delivered, 0);
 }
 
+static void test_an_error_brings_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_seen seen;
+
+	observe(f, f->a, "t");
+	head(f, NULL, 7);
+	f->reply.code = FG_COAP_CODE(4, 6);
+	change(f);
+	seen = expect(f->a);
+	assert_int_equal(seen.code, CODE(4, 6));
+	send_empty(f->a, B_ACK, seen.mid);
+	assert_int_equal(f->delivered, 0);
+}
+
 static void test_a_retransmitted_notification_is_told_when_it_is_acknowledged(void **state)
 {
 	struct fixture *f = *state;
@@ -651,6 +666,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_the_acknowledgement_of_a_notification_is_told_once),
 		TEST(test_what_has_no_number_is_not_told),
+		TEST(test_an_error_brings_nothing),
 		TEST(test_a_retransmitted_notification_is_told_when_it_is_acknowledged),
 		TEST(test_a_reset_is_told_and_ends_the_observation),
 		TEST(test_silence_is_told_and_ends_the_observation),
