@@ -24,7 +24,24 @@ static const char *type_word(const struct rule_result *r)
 	}
 }
 
-static int render_part(struct rule_evaluation *e, const struct rule_part *p, struct rule_text *out)
+/*
+ * Whoever writes `m/d/${target}/c2d` means one level, and a sender who writes `x/d2c` into target
+ * must not make a topic of another shape of it. A template that is this expression and nothing else
+ * leaves the topic to the sender, and says so.
+ */
+static int check_text(struct rule_evaluation *e, const struct rule_part *p, bool alone,
+		      const struct rule_text *text)
+{
+	if (!p->from_payload || alone || !memchr(text->data, '/', text->len))
+		return 0;
+	return rule_fail(e, -EBADMSG,
+			 "column %u: ${} is text of the message with a '/', which would make other "
+			 "levels of the topic; only a template that is nothing but ${} takes it",
+			 (unsigned)p->expression->at + 1);
+}
+
+static int render_part(struct rule_evaluation *e, const struct rule_part *p, bool alone,
+		       struct rule_text *out)
 {
 	struct rule_result r;
 	const char *bad;
@@ -44,7 +61,9 @@ static int render_part(struct rule_evaluation *e, const struct rule_part *p, str
 				 "boolean",
 				 (unsigned)p->expression->at + 1, bad);
 	rc = rule_to_text(e, &r, out);
-	return rc < 0 ? rc : 0;
+	if (rc < 0)
+		return rc;
+	return out->len > 0 ? check_text(e, p, alone, out) : 0;
 }
 
 static int render(struct rule_evaluation *e, const struct rule_template *t, const char **out)
@@ -57,7 +76,7 @@ static int render(struct rule_evaluation *e, const struct rule_template *t, cons
 
 	texts = room;
 	for (size_t i = 0; i < t->count && !rc; i++) {
-		rc = render_part(e, &t->parts[i], &texts[i]);
+		rc = render_part(e, &t->parts[i], t->count == 1, &texts[i]);
 		if (!rc)
 			len += texts[i].len;
 	}

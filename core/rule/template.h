@@ -3,6 +3,7 @@
 #ifndef FG_RULE_TEMPLATE_H
 #define FG_RULE_TEMPLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/base/arena.h"
@@ -12,6 +13,7 @@ struct rule_part {
 	const char *text; /* as it is; when there is no expression */
 	size_t len;
 	struct rule_node *expression; /* NULL: text */
+	bool from_payload;	      /* its text may be what the sender wrote */
 };
 
 struct rule_template {

@@ -45,6 +45,41 @@ static void add_text(struct parser *p, struct rule_template *t, const char *text
 	}
 }
 
+static bool any_is_from_payload(struct rule_node *const *nodes, size_t count);
+
+/* May what the expression gives be text that the payload holds? A payload that only decides, as
+ * behind WHEN, chooses among the owner's own texts. */
+static bool is_from_payload(const struct rule_node *n)
+{
+	switch (n->kind) {
+	case NODE_PATH:
+	case NODE_ALL:
+	case NODE_ARRAY:
+	case NODE_OBJECT:
+		return true;
+	case NODE_CALL:
+		return any_is_from_payload(n->u.call.args, n->u.call.count);
+	case NODE_BINARY:
+		return n->u.binary.op == OP_ADD &&
+		       (is_from_payload(n->u.binary.left) || is_from_payload(n->u.binary.right));
+	case NODE_CASE:
+		for (size_t i = 0; i < n->u.when.count; i++)
+			if (is_from_payload(n->u.when.arms[i].then))
+				return true;
+		return n->u.when.otherwise && is_from_payload(n->u.when.otherwise);
+	default:
+		return false;
+	}
+}
+
+static bool any_is_from_payload(struct rule_node *const *nodes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (is_from_payload(nodes[i]))
+			return true;
+	return false;
+}
+
 /* lx.pos is behind `${`; it will be behind `}`. */
 static void add_expression(struct parser *p, struct rule_template *t)
 {
@@ -63,8 +98,10 @@ static void add_expression(struct parser *p, struct rule_template *t)
 		return;
 	}
 	part = add_part(p, t);
-	if (part)
+	if (part) {
 		part->expression = expression;
+		part->from_payload = is_from_payload(expression);
+	}
 }
 
 static void parse_parts(struct parser *p, struct rule_template *t)

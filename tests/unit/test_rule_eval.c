@@ -446,6 +446,27 @@ static void test_template_refuses_what_is_no_text(void **state)
 	assert_non_null(strstr(render(*state, "${o}"), "an object"));
 }
 
+/* A device that writes levels into a member moves nothing to a topic of another shape. */
+static void test_template_takes_no_levels_from_the_payload(void **state)
+{
+	static const char problem[] = "is text of the message with a '/', which would make other "
+				      "levels of the topic; only "
+				      "a template that is nothing but ${} takes it";
+
+	rule_fixture_json(*state, "{\"to\":\"b/d2c\",\"on\":true,\"l\":[\"x/y\"]}");
+	assert_non_null(strstr(render(*state, "m/d/${to}/c2d"), problem));
+	assert_non_null(strstr(render(*state, "m/d/${lower(to)}"), problem));
+	assert_non_null(strstr(render(*state, "m/d/${'x' + to}"), problem));
+	assert_non_null(strstr(render(*state, "${to}${on}"), problem));
+	assert_non_null(strstr(render(*state, "m/${get(l, 0)}"), problem));
+	assert_non_null(strstr(render(*state, "m/${CASE WHEN on THEN to END}"), problem));
+	assert_non_null(
+		strstr(render(*state, "m/${CASE WHEN 1 = 2 THEN 'x' ELSE to END}"), problem));
+	assert_string_equal(render(*state, "a/${topic()}"), "a/m/d/dev-1/d2c");
+	assert_string_equal(render(*state, "a/${CASE WHEN on THEN 'x/y' END}"), "a/x/y");
+	assert_string_equal(render(*state, "${to}"), "b/d2c");
+}
+
 /* --- Limits and hostile input --- */
 
 static char *big_payload(const char *before, char c, size_t len, const char *after)
@@ -624,6 +645,7 @@ int main(void)
 		TEST(test_payload_that_was_not_decoded),
 		TEST(test_template_is_filled_in),
 		TEST(test_template_refuses_what_is_no_text),
+		TEST(test_template_takes_no_levels_from_the_payload),
 		TEST(test_text_longer_than_allowed_is_an_error),
 		TEST(test_arena_that_is_full_is_an_error),
 		TEST(test_like_of_a_long_text_is_one_search_for_each_piece),

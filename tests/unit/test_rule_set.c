@@ -530,7 +530,8 @@ static void test_topics_that_nobody_may_publish_to_are_errors(void **state)
 		    "republish $SYS/broker: '$SYS/broker' begins with '$': such topics are the "
 		    "broker's own");
 	topic_fails("a/${place}", "{\"place\": \"+\"}", "'a/+' is not a topic to publish to");
-	topic_fails("a/${place}", "{\"place\": \"b/#\"}", "'a/b/#' is not a topic to publish to");
+	topic_fails("${place}", "{\"place\": \"b/#\"}", "'b/#' is not a topic to publish to");
+	topic_fails("a/${place}", "{\"place\": \"b/c\"}", "other levels of the topic");
 	topic_fails("${place}", "{\"place\": \"\"}", "'' is not a topic to publish to");
 	topic_fails("a/${place}", "{}", "republish: ");
 }
