@@ -28,6 +28,23 @@ int rule_fail(struct rule_evaluation *e, int error, const char *fmt, ...)
 	return error;
 }
 
+int rule_spend(struct rule_evaluation *e, size_t work)
+{
+	size_t *left = e->in->work;
+
+	if (!left)
+		return 0;
+	if (work < *left) {
+		*left -= work;
+		return 0;
+	}
+	*left = 0;
+	return rule_fail(e, -E2BIG,
+			 "this message takes more work than the rules may do for one (%d: bytes of "
+			 "text and steps of LIKE)",
+			 RULE_WORK_MAX);
+}
+
 int rule_alloc(struct rule_evaluation *e, size_t size, void **out)
 {
 	*out = arena_alloc(e->arena, size);
@@ -49,9 +66,13 @@ int rule_alloc_text(struct rule_evaluation *e, size_t len, char **out)
 			  RULE_RESULT_MAX);
 		return -E2BIG;
 	}
-	rc = rule_alloc(e, len, &data);
+	rc = rule_spend(e, len);
+	if (!rc)
+		rc = rule_alloc(e, len, &data);
+	if (rc)
+		return rc;
 	*out = data;
-	return rc;
+	return 0;
 }
 
 void rule_set_boolean(struct rule_result *r, bool b)
@@ -232,6 +253,14 @@ static int take(struct rule_evaluation *e, const char *data, size_t len, struct 
 	return 1;
 }
 
+/* The text was looked at, or will be. */
+static int spent(struct rule_evaluation *e, const struct rule_text *text)
+{
+	int rc = rule_spend(e, text->len);
+
+	return rc ? rc : 1;
+}
+
 static int printed(struct rule_evaluation *e, const struct value *v, struct rule_text *out)
 {
 	out->data = v->type == VALUE_BYTES
@@ -243,7 +272,7 @@ static int printed(struct rule_evaluation *e, const struct value *v, struct rule
 	if (out->len > RULE_RESULT_MAX)
 		return rule_fail(e, -E2BIG, "a text of %zu bytes, at most %d are allowed", out->len,
 				 RULE_RESULT_MAX);
-	return 1;
+	return spent(e, out);
 }
 
 int rule_to_text(struct rule_evaluation *e, const struct rule_result *r, struct rule_text *out)
@@ -267,7 +296,7 @@ int rule_to_text(struct rule_evaluation *e, const struct rule_result *r, struct 
 	case VALUE_TEXT:
 		out->data = v->u.text.data;
 		out->len = v->u.text.len;
-		return 1;
+		return spent(e, out);
 	case VALUE_BYTES:
 	case VALUE_ARRAY:
 	case VALUE_MAP:
@@ -282,5 +311,5 @@ int rule_to_bytes(struct rule_evaluation *e, const struct rule_result *r, struct
 		return rule_to_text(e, r, out);
 	out->data = r->value.u.text.data;
 	out->len = r->value.u.text.len;
-	return 1;
+	return spent(e, out);
 }

@@ -25,6 +25,9 @@ struct rule_text { /* UTF-8, not NUL-terminated */
 int rule_fail(struct rule_evaluation *e, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Take from what may be done for the message. 0; -E2BIG: that was all of it. */
+int rule_spend(struct rule_evaluation *e, size_t work);
+
 /* 0, -E2BIG for more than RULE_RESULT_MAX, -ENOMEM. */
 int rule_alloc_text(struct rule_evaluation *e, size_t len, char **out);
 

@@ -19,7 +19,7 @@ struct piece {
 
 struct match {
 	const char *at, *end; /* what is left of the subject */
-	size_t steps;
+	size_t steps, steps_max;
 };
 
 static size_t character(const char *s, const char *end)
@@ -59,7 +59,7 @@ static bool find(struct match *m, const struct piece *p)
 			m->at = s + p->len;
 		return s;
 	}
-	while (m->at < m->end && m->steps <= RULE_LIKE_STEPS_MAX) {
+	while (m->at < m->end && m->steps <= m->steps_max) {
 		size_t len = matches_at(m, p, m->at);
 
 		if (len != SIZE_MAX) {
@@ -177,7 +177,12 @@ int rule_like(struct rule_evaluation *e, const struct rule_result *subject,
 	t.any = (bool *)room + p.len;
 	m.at = s.data;
 	m.end = s.data + s.len;
+	m.steps_max = e->in->work && *e->in->work < RULE_LIKE_STEPS_MAX ? *e->in->work
+									: RULE_LIKE_STEPS_MAX;
 	yes = matches(&m, &t);
+	rc = rule_spend(e, m.steps);
+	if (rc)
+		return rc;
 	if (m.steps > RULE_LIKE_STEPS_MAX)
 		return rule_fail(e, -E2BIG, "LIKE with `_` behind a `%%` takes more than %d steps",
 				 RULE_LIKE_STEPS_MAX);

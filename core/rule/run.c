@@ -20,6 +20,7 @@ struct run {
 	struct arena *arena;
 	const struct rule_visitor *visitor;
 	unsigned fires;
+	size_t work; /* that may still be done for it */
 };
 
 struct message {
@@ -161,6 +162,7 @@ static void run_republished(const struct message *m, const struct rule_firing *f
 		.raw = f->payload,
 		.raw_len = f->payload_len,
 		.received_at_us = m->in->received_at_us,
+		.work = m->in->work,
 	};
 
 	run_message(&(struct message){m->run, &in, m->depth + 1});
@@ -269,6 +271,10 @@ static bool run_rule(void *arg, uint32_t number)
 		cut(m, r, "other rules have had as many actions as a message may");
 		return true;
 	}
+	if (m->run->work == 0) {
+		cut(m, r, "other rules have done as much work as they may for a message");
+		return true;
+	}
 	rc = rule_evaluate(r->statement, m->in, m->run->arena, &selected, why, sizeof(why));
 	if (rc == 1) {
 		show(m, (struct rule_sight){
@@ -298,20 +304,24 @@ static void run_message(const struct message *m)
 void rule_set_run(const struct rule_set *s, const struct rule_input *in, struct arena *a,
 		  const struct rule_visitor *v)
 {
-	struct run run = {.set = s, .arena = a, .visitor = v};
+	struct run run = {.set = s, .arena = a, .visitor = v, .work = RULE_WORK_MAX};
+	struct rule_input message = *in;
 
-	run_message(&(struct message){&run, in, 0});
+	message.work = &run.work;
+	run_message(&(struct message){&run, &message, 0});
 }
 
 void rule_failed_later(const struct rule *r, const struct rule_input *in, const char *what_failed,
 		       const char *why, struct arena *a, const struct rule_visitor *v)
 {
 	static const char republish[] = "republish", store[] = "store";
-	struct run run = {.arena = a, .visitor = v};
+	struct run run = {.arena = a, .visitor = v, .work = RULE_WORK_MAX};
+	struct rule_input message = *in;
 	const char *object = strchr(what_failed, ' ');
 	bool republished = strncmp(what_failed, republish, strlen(republish)) == 0;
 
-	fail(&(struct message){&run, in, 0}, r, true,
+	message.work = &run.work;
+	fail(&(struct message){&run, &message, 0}, r, true,
 	     (struct rule_failure){
 		     .action = republished ? republish : store,
 		     .object = object ? object + 1 : what_failed,
@@ -354,7 +364,10 @@ static bool keeps(void *arg, uint32_t number)
 
 bool rule_set_drops(const struct rule_set *s, const struct rule_input *in, struct arena *a)
 {
-	struct dropping d = {s, in, a};
+	size_t work = RULE_WORK_MAX;
+	struct rule_input message = *in;
+	struct dropping d = {s, &message, a};
 
+	message.work = &work;
 	return s->has[RULE_DROP] && !filter_tree_match(&s->tree, in->topic, keeps, &d, NULL);
 }

@@ -5,6 +5,8 @@
 
 #include "core/rule/evaluation.h"
 
+#define STATEMENT_WORK 256
+
 static struct rule_evaluation evaluation(const struct rule_statement *s,
 					 const struct rule_input *in, struct arena *a, char *why,
 					 size_t why_len)
@@ -17,8 +19,10 @@ static int holds(struct rule_evaluation *e, const struct rule_statement *s)
 {
 	struct rule_result r;
 	bool yes;
-	int rc;
+	int rc = rule_spend(e, STATEMENT_WORK);
 
+	if (rc)
+		return rc;
 	if (!s->where)
 		return 1;
 	rc = rule_eval(e, s->where, &r);

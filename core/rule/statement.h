@@ -22,6 +22,7 @@
 #define RULE_FIELDS_MAX	    100
 #define RULE_RESULT_MAX	    (256 * 1024) /* bytes of one text that an expression makes */
 #define RULE_LIKE_STEPS_MAX 4000000	 /* of one LIKE whose pattern has a `_` behind a `%` */
+#define RULE_WORK_MAX	    (32 * 1024 * 1024) /* of all rules for one message: rule_input.work */
 #define RULE_WHY_MAX	    300
 
 struct rule_statement;
@@ -34,6 +35,11 @@ struct rule_input { /* one message */
 	const void *raw;	     /* the payload as it came */
 	size_t raw_len;
 	int64_t received_at_us;
+
+	/* What rules may still do for this message: bytes of text that they look at or make, steps
+	 * of LIKE, and a little for each statement. Who can send long messages must not be able to
+	 * keep the rules busy for others'. NULL: no bound. */
+	size_t *work;
 };
 
 /*

@@ -285,6 +285,7 @@ static const struct sink_message *keep_message(struct sink_batch *b, const struc
 		return NULL;
 	*m = (struct sink_message){.in = *in, .format = f->depth == 0 ? format : PAYLOAD_AUTO};
 	m->in.payload = NULL;
+	m->in.work = NULL;
 	m->in.topic = arena_strndup(&b->arena, in->topic, strlen(in->topic));
 	m->in.device = in->device ? arena_strndup(&b->arena, in->device, strlen(in->device)) : NULL;
 	m->in.raw = copy(&b->arena, in->raw, in->raw_len);

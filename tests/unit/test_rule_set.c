@@ -507,6 +507,73 @@ static void test_what_could_not_be_republished_triggers_nothing(void **state)
 	rule_set_release(s);
 }
 
+/* Who may send long messages could else keep the rules busy for seconds with each. */
+static void test_the_work_of_rules_for_one_message_has_a_bound(void **state)
+{
+	enum { RULES = 200, LONG = 60000 };
+	struct row rows[RULES];
+	char names[RULES][8], *text = calloc(1, LONG + 16);
+	unsigned long failed = 0, cut = 0, ran = 0;
+	const struct rule_set *s;
+
+	(void)state;
+	assert_non_null(text);
+	for (size_t i = 0; i < RULES; i++) {
+		snprintf(names[i], sizeof(names[i]), "r%03zu", i);
+		rows[i] = (struct row){.name = names[i],
+				       .sql = "SELECT 1 AS n FROM 'm/d/+/d2c' WHERE NOT x LIKE "
+					      "'%_aaaaaaaaaaaaaaaaaaaab%'",
+				       .actions = TO("x")};
+	}
+	s = make_set(rows);
+	snprintf(text, LONG, "{\"x\":\"%*s\"}", LONG / 2, "");
+	for (char *p = strchr(text, ' '); *p == ' '; p++)
+		*p = 'a';
+	run_on(s, D2C, text);
+	for (size_t i = 0; i < RULES; i++) {
+		failed += errors(s, names[i]);
+		cut += cuts(s, names[i]);
+		ran += matched(s, names[i]);
+	}
+	assert_in_range(ran, 10, RULES / 2);
+	assert_int_equal(failed, 1);
+	assert_int_equal(cut, RULES - ran - failed);
+
+	run.fires = 0;
+	run_on(s, D2C, "{\"x\":\"aaaa\"}");
+	assert_int_equal(run.fires, RULES);
+	rule_set_release(s);
+	free(text);
+}
+
+static void test_a_message_is_kept_when_the_work_for_it_is_too_much(void **state)
+{
+	enum { RULES = 200, LONG = 60000 };
+	struct row rows[RULES + 1];
+	char names[RULES][8], *text = calloc(1, LONG + 16);
+	const struct rule_set *s;
+
+	(void)state;
+	assert_non_null(text);
+	for (size_t i = 0; i < RULES; i++) {
+		snprintf(names[i], sizeof(names[i]), "r%03zu", i);
+		rows[i] = (struct row){.name = names[i],
+				       .sql = "SELECT 1 AS n FROM 'm/d/+/d2c' WHERE x LIKE "
+					      "'%_aaaaaaaaaaaaaaaaaaaab%'",
+				       .actions = "[{\"drop\":{}}]"};
+	}
+	rows[RULES] = (struct row){
+		.name = "s", .sql = "SELECT 1 AS n FROM 'm/d/+/d2c'", .actions = "[{\"drop\":{}}]"};
+	s = make_set(rows);
+	snprintf(text, LONG, "{\"x\":\"%*s\"}", LONG / 2, "");
+	for (char *p = strchr(text, ' '); *p == ' '; p++)
+		*p = 'a';
+	assert_false(drops(s, D2C, text));
+	assert_true(drops(s, D2C, "{\"x\":\"aaaa\"}"));
+	rule_set_release(s);
+	free(text);
+}
+
 static void topic_fails(const char *topic, const char *payload, const char *expected)
 {
 	char actions[256], why[RULE_WHY_MAX];
@@ -928,6 +995,8 @@ int main(void)
 		TEST(test_errors_of_a_rule_are_said_now_and_then),
 		TEST(test_an_action_that_fails_does_not_stop_the_others),
 		TEST(test_what_could_not_be_republished_triggers_nothing),
+		TEST(test_the_work_of_rules_for_one_message_has_a_bound),
+		TEST(test_a_message_is_kept_when_the_work_for_it_is_too_much),
 		TEST(test_topics_that_nobody_may_publish_to_are_errors),
 		TEST(test_the_error_action_reports_what_failed),
 		TEST(test_a_statement_that_fails_has_its_error_action),
