@@ -285,9 +285,11 @@ static bool is_device_topic(const char *topic, const char *level, const char **d
 		return false;
 	if (slash[level_len] != '\0' && slash[level_len] != '/')
 		return false;
+	if (!principal_id_valid(topic + prefix, (size_t)(slash - topic) - prefix))
+		return false;
 	*device = topic + prefix;
 	*device_len = (size_t)(slash - *device);
-	return principal_id_valid(*device, *device_len);
+	return true;
 }
 
 bool pipeline_is_telemetry(const char *topic, const char **device, size_t *device_len)

@@ -211,7 +211,15 @@ static struct journal_position choose_position(struct relay *r, enum position_fo
 
 	switch (found) {
 	case POSITION_FOUND:
-		return pos;
+		if (journal_position_compare(pos, journal_end(r->journal)) <= 0)
+			return pos;
+		/* Nor may it stay in the file: the journal grows past it. */
+		log_error(
+			"relay_position", NULL,
+			"%s is ahead of the journal, which was brought back from an old copy: all "
+			"that it holds is published again",
+			path);
+		break;
 	case POSITION_NONE:
 		return journal_end(r->journal);
 	case POSITION_FOREIGN:

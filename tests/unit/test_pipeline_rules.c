@@ -5,7 +5,9 @@
 #include "core/pipeline/pipeline.h"
 #include "tests/unit/rules_on_disk.h"
 
-#define NOTHING 0
+#define NOTHING	 0
+#define NAME_10	 "abcdefghij"
+#define NAME_100 NAME_10 NAME_10 NAME_10 NAME_10 NAME_10 NAME_10 NAME_10 NAME_10 NAME_10 NAME_10
 
 static struct pipeline *open_pipeline(const struct dir *d)
 {
@@ -111,12 +113,18 @@ static void test_what_a_rule_wants_is_taken_for_it(void **state)
 		{"m/d/dev-1/c2d", false, true, JOURNAL_MESSAGE, "dev-1"},
 		{"m/d/dev-1/c2d", false, false, JOURNAL_DOWNLINK, "dev-1"},
 		{"m/d/dev-2/c2d", false, true, NOTHING, ""},
+		{"m/d/no device/d2c", false, false, JOURNAL_MESSAGE, ""},
+		{"m/d/no device/c2d", false, false, JOURNAL_MESSAGE, ""},
+		{"m/d/" NAME_100 NAME_100 NAME_100 "/d2c", false, false, JOURNAL_MESSAGE, ""},
 	};
 
 	(void)state;
 	expect_journal(ROWS({"w", "SELECT * FROM 'weather/+'", REPUBLISH("a")},
-			    {"c", "SELECT * FROM 'm/d/dev-1/c2d'", REPUBLISH("b")}),
-		       2, examples, sizeof(examples) / sizeof(*examples));
+			    {"c", "SELECT * FROM 'm/d/dev-1/c2d'", REPUBLISH("b")},
+			    {"no", "SELECT * FROM 'm/d/no device/+'", REPUBLISH("b")},
+			    {"long", "SELECT * FROM 'm/d/" NAME_100 NAME_100 NAME_100 "/+'",
+			     REPUBLISH("b")}),
+		       4, examples, sizeof(examples) / sizeof(*examples));
 }
 
 static void test_what_was_taken_before_is_not_taken_again_but_waits_for_its_device(void **state)

@@ -623,6 +623,34 @@ static void test_a_damaged_position_publishes_again_and_loses_nothing(void **sta
 }
 
 /* Whichever byte of whichever slot is wrong: the other slot counts. */
+/* Of a journal that was brought back from an old copy. Once the journal has grown past it, it would
+ * be believed, and what lies before it passed over. */
+static void test_a_position_ahead_of_the_journal_is_not_kept(void **state)
+{
+	struct journal_position pos = {1000, 64}, end;
+	enum position_found found;
+	struct position_file f;
+
+	(void)state;
+	set_up_with(NULL, 0);
+	stop();
+	put_number(0);
+	assert_int_equal(position_open(&f, w.position, journal_id(w.journal), &found, &pos), 0);
+	assert_int_equal(position_write(&f, (struct journal_position){1000, 64}), 0);
+	position_close(&f);
+	bus.settles = false;
+	start();
+	await_bus(1);
+	expect(0, "m/d/dev-1/d2c", "{\"n\":0}");
+	stop();
+	assert_int_equal(position_open(&f, w.position, journal_id(w.journal), &found, &pos), 0);
+	position_close(&f);
+	assert_int_equal(found, POSITION_FOUND);
+	end = journal_end(w.journal);
+	assert_true(journal_position_compare(pos, end) < 0);
+	tear_down();
+}
+
 static void test_one_damaged_slot_leaves_the_position_before_or_the_new_one(void **state)
 {
 	static const uint8_t id[16] = "a journal's id..";
@@ -845,6 +873,7 @@ int main(void)
 		cmocka_unit_test(test_a_first_start_begins_at_the_end),
 		cmocka_unit_test(test_a_position_of_another_journal_is_not_believed),
 		cmocka_unit_test(test_a_damaged_position_publishes_again_and_loses_nothing),
+		cmocka_unit_test(test_a_position_ahead_of_the_journal_is_not_kept),
 		cmocka_unit_test(test_one_damaged_slot_leaves_the_position_before_or_the_new_one),
 		cmocka_unit_test(test_an_idle_relay_sleeps),
 		cmocka_unit_test(test_what_is_handed_in_is_published_and_bounded),
