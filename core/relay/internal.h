@@ -51,12 +51,13 @@ struct relay {
 	char topic[RELAY_TOPIC_MAX + 1];
 	uint64_t ticket; /* of the last message that the bus took */
 	uint64_t first_ticket;
-	struct relay_in_flight *in_flight; /* a ring */
+	struct relay_in_flight *in_flight; /* a ring; its room is a power of two, or 0 */
 	size_t in_flight_room, in_flight_first, in_flight_count;
 	bool record_in_flight;		 /* the last entry is of the record at hand */
 	bool cut_short;			 /* some message of the record at hand was not sent */
 	struct journal_position read_to; /* behind the last record that is done with */
 	struct journal_position kept;	 /* what file and journal were told last */
+	bool was_busy;			 /* with a record, since it last slept */
 	bool unreadable;		 /* the journal, a moment ago */
 	bool unwritable;		 /* the file; logged */
 	unsigned records;		 /* since the position was looked at */
@@ -73,11 +74,15 @@ struct relay {
 
 /* --- relay.c --- */
 
-/*
- * Sleep until the bus has moved, something was handed in, the relay is to stop, or (records) a
- * record was appended. Before that the position is written, and now and then the status.
- */
-void relay_wait(struct relay *r, bool records);
+enum relay_for {
+	RELAY_FOR_RECORDS, /* until one is appended; the reader is armed */
+	RELAY_FOR_MORE,	   /* a moment, in which appends cost no wake-up */
+	RELAY_FOR_ROOM,	   /* on the bus */
+};
+
+/* Sleep until there is that, the bus has moved, something was handed in, or the relay is to stop.
+ * Before that the position is written, and now and then the status. */
+void relay_wait(struct relay *r, enum relay_for what);
 
 /* --- publish.c --- */
 

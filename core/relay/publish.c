@@ -19,7 +19,7 @@
 
 static struct relay_in_flight *in_flight_at(const struct relay *r, size_t i)
 {
-	return &r->in_flight[(r->in_flight_first + i) % r->in_flight_room];
+	return &r->in_flight[(r->in_flight_first + i) & (r->in_flight_room - 1)];
 }
 
 /* Room for one more record. 0, or -EAGAIN: something must be settled first. */
@@ -68,7 +68,7 @@ struct journal_position relay_settled(struct relay *r)
 	/* The record at hand may have more to come. */
 	while (r->in_flight_count > (r->record_in_flight ? 1 : 0) &&
 	       in_flight_at(r, 0)->ticket <= settled) {
-		r->in_flight_first = (r->in_flight_first + 1) % r->in_flight_room;
+		r->in_flight_first = (r->in_flight_first + 1) & (r->in_flight_room - 1);
 		r->in_flight_count--;
 	}
 	count_published(r, settled);
@@ -119,7 +119,7 @@ int relay_send(struct relay *r, const struct bus_message *m)
 			note_ticket(r);
 		if (rc != -EAGAIN)
 			return rc;
-		relay_wait(r, false);
+		relay_wait(r, RELAY_FOR_ROOM);
 	}
 	r->cut_short = true;
 	return -ECANCELED;

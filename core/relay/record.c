@@ -50,9 +50,10 @@ static void renew_set(struct relay *r)
 }
 
 /* in->payload: NULL when it is still to be decoded. */
-static void run_rules(struct relay *r, struct rule_input *in, enum payload_format format)
+static void run_rules(struct relay *r, const struct rule_input *in, enum payload_format format)
 {
 	const struct rule_visitor v = {.arg = r, .fired = fired, .counts = true};
+	struct rule_input seen = *in;
 	struct value tree;
 	char reason[256];
 
@@ -60,8 +61,8 @@ static void run_rules(struct relay *r, struct rule_input *in, enum payload_forma
 		return;
 	if (!in->payload && payload_parse(&r->arena, format, in->raw, in->raw_len, &r->o.limits,
 					  &tree, reason, sizeof(reason)) == 0)
-		in->payload = &tree;
-	rule_set_run(r->set, in, &r->arena, &v);
+		seen.payload = &tree;
+	rule_set_run(r->set, &seen, &r->arena, &v);
 }
 
 /* --- Messages --- */

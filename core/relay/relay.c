@@ -26,6 +26,7 @@
 #define KEEP_EVERY_RECORDS 256
 #define KEEP_EVERY_US	   (100 * US_PER_MS)
 #define RETRY_MS	   1000 /* a journal that cannot be read, a file that cannot be written */
+#define GATHER_MS	   2	/* for others, by the record that comes alone */
 #define READY_MS	   100	/* to look whether the registry is there */
 
 #define STATUS_EVERY_S 60
@@ -120,11 +121,13 @@ void relay_stats(const struct relay *cr, struct relay_stats *out)
 
 /* --- Sleeping --- */
 
-static int timeout_ms(const struct relay *r, int64_t now)
+static int timeout_ms(const struct relay *r, int64_t now, enum relay_for what)
 {
 	int64_t left = r->status_at_us + r->o.status_interval_s * US_PER_S - now;
 	int64_t ms = left <= 0 ? 0 : left / US_PER_MS + 1;
 
+	if (what == RELAY_FOR_MORE && ms > GATHER_MS)
+		ms = GATHER_MS;
 	if ((r->unreadable || r->unwritable) && ms > RETRY_MS)
 		ms = RETRY_MS;
 	if (!rules_ready(r->rules) && ms > READY_MS)
@@ -132,14 +135,15 @@ static int timeout_ms(const struct relay *r, int64_t now)
 	return (int)ms;
 }
 
-void relay_wait(struct relay *r, bool records)
+void relay_wait(struct relay *r, enum relay_for what)
 {
 	const struct bus *bus = r->o.bus;
 	struct pollfd fds[4] = {
 		{.fd = r->stop_fd, .events = POLLIN},
 		{.fd = r->queue_fd, .events = POLLIN},
 		{.fd = bus ? bus->wake_fd(bus->arg) : -1, .events = POLLIN},
-		{.fd = records ? journal_wakeup_fd(r->reader) : -1, .events = POLLIN},
+		{.fd = what == RELAY_FOR_RECORDS ? journal_wakeup_fd(r->reader) : -1,
+		 .events = POLLIN},
 	};
 	int64_t now;
 	eventfd_t ignored;
@@ -148,7 +152,7 @@ void relay_wait(struct relay *r, bool records)
 	say_missed(r);
 	now = clock_monotonic_us();
 	say_status(r, now);
-	if (poll(fds, 4, timeout_ms(r, now)) <= 0)
+	if (poll(fds, 4, timeout_ms(r, now, what)) <= 0)
 		return;
 	/* Emptied before anything is asked again: what changes from here on wakes once more. */
 	if (fds[1].revents)
@@ -159,7 +163,8 @@ void relay_wait(struct relay *r, bool records)
 
 /* --- The loop --- */
 
-/* 1: a record; 0: none, and the reader is armed; -errno: not now. */
+/* 1: a record; 0: none, and the reader is armed, unless it was busy a moment ago: under load nobody
+ * is woken for each record; -errno: not now. */
 static int next_record(struct relay *r, struct journal_record *record,
 		       struct journal_position *next)
 {
@@ -168,7 +173,7 @@ static int next_record(struct relay *r, struct journal_record *record,
 	if (!rules_ready(r->rules))
 		return -EAGAIN;
 	rc = journal_read(r->reader, record, next);
-	if (rc == 0) {
+	if (rc == 0 && !r->was_busy) {
 		journal_arm(r->reader);
 		rc = journal_read(r->reader, record, next);
 	}
@@ -188,9 +193,13 @@ static void *run(void *arg)
 		relay_send_queued(r);
 		rc = next_record(r, &record, &next);
 		if (rc != 1) {
-			relay_wait(r, rc == 0);
+			enum relay_for what = r->was_busy ? RELAY_FOR_MORE : RELAY_FOR_RECORDS;
+
+			r->was_busy = false;
+			relay_wait(r, rc == 0 ? what : RELAY_FOR_ROOM);
 			continue;
 		}
+		r->was_busy = true;
 		rc = relay_record(r, &record);
 		r->record_in_flight = false;
 		if (rc == 0)

@@ -222,7 +222,7 @@ static void test_a_follower_does_not_delete_what_the_store_needs(void **state)
 	struct journal *j = open_keeping(&d, 4 * MIB, MIB);
 	struct journal_reader *f = open_follower(j);
 	struct journal_position end = append_many(j, 0, MANY);
-	uint64_t first[128], now[128];
+	uint64_t first[128] = {0}, now[128] = {0};
 	size_t n = dir_segments(&d, first, 128);
 
 	(void)state;
