@@ -91,6 +91,18 @@ static void place(struct sink_lane *l, struct journal_position p)
 	sink_lane_rewind(l);
 }
 
+/* The commit whose fate was unknown has succeeded. If what was read for it was given up meanwhile,
+ * for rules or tables have changed, it must not be read again. */
+static void sent_has_arrived(struct sink *s, struct sink_lane *l)
+{
+	struct journal_position to = l->sent_to;
+	bool given_up = journal_position_compare(l->read_to, to) != 0;
+
+	sink_lane_arrived(s, l, to);
+	if (given_up)
+		place(l, to);
+}
+
 /* The database was without a position, or with one of rules that are gone. */
 static int begin_anew(struct sink *s, struct dberror *e)
 {
@@ -148,7 +160,7 @@ static int accept_main(struct sink *s, struct journal_position p, struct dberror
 	}
 	order = journal_position_compare(p, l->committed);
 	if (l->sent && journal_position_compare(p, l->sent_to) == 0) {
-		sink_lane_arrived(s, l, p);
+		sent_has_arrived(s, l);
 		return 0;
 	}
 	l->sent = false;
@@ -182,7 +194,7 @@ static int accept_lane(struct sink *s, const char *key, struct journal_position 
 	if (!l)
 		return journal_reached(s->main.reader, p) ? sink_add_lane(s, key, p) : 0;
 	if (l->sent && journal_position_compare(p, l->sent_to) == 0)
-		sink_lane_arrived(s, l, p);
+		sent_has_arrived(s, l);
 	else if (journal_position_compare(p, l->committed) != 0)
 		place(l, p);
 	l->sent = false;

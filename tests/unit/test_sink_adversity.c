@@ -409,6 +409,32 @@ static void test_cut_commits_lose_and_repeat_nothing(void **state)
 	assert_each_once(f, "locked", 300);
 }
 
+/* What was read for that commit is read again for the table as it is now, and then the database
+ * says that it had been done. */
+static void test_cut_commits_repeat_nothing_when_their_table_has_changed(void **state)
+{
+	struct sink_fixture *f = *state;
+	struct cut_proxy *p;
+	char url[192], sql[100];
+
+	store_into(f, "open");
+	p = cut_proxy_start(&f->base->cluster, f->base->dir, url, sizeof(url));
+	f->options.database_url = url;
+	sink_fixture_start(f);
+	sink_fixture_in_force(f);
+	for (int i = 0; i < 5; i++) {
+		snprintf(sql, sizeof(sql), "alter table app.open add column more%d int", i);
+		store_fixture_sql(f->base, sql);
+		cut_proxy_cut_commits(p, 1);
+		put_numbers(f, i * 30, 30);
+		await_cut(p);
+		sink_fixture_settle(f);
+	}
+	sink_fixture_stop(f);
+	cut_proxy_stop(p);
+	assert_each_once(f, "open", 150);
+}
+
 static void test_server_that_dies_and_comes_back_misses_nothing(void **state)
 {
 	struct sink_fixture *f = begun(state, "open", NULL);
@@ -549,6 +575,7 @@ int main(void)
 		sink_test(test_old_copy_of_the_journal_repeats_nothing),
 		sink_test(test_what_the_journal_cannot_keep_is_missed_and_counted),
 		sink_test(test_cut_commits_lose_and_repeat_nothing),
+		sink_test(test_cut_commits_repeat_nothing_when_their_table_has_changed),
 		sink_test(test_server_that_dies_and_comes_back_misses_nothing),
 		sink_test(test_killed_processes_store_each_message_once),
 	};
