@@ -166,6 +166,9 @@ void journal_seek(struct journal_reader *r, struct journal_position pos);
  */
 bool journal_reached(const struct journal_reader *r, struct journal_position pos);
 
+/* Is pos in a segment that an earlier run wrote? */
+bool journal_of_former_run(const struct journal *j, struct journal_position pos);
+
 /*
  * The next record and the position behind it. 1: *record is filled, its pointers valid until the
  * next call with this reader; 0: nothing new yet; -errno: cannot read now (logged once), try later.

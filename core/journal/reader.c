@@ -96,8 +96,13 @@ void journal_seek(struct journal_reader *r, struct journal_position pos)
 
 bool journal_reached(const struct journal_reader *r, struct journal_position pos)
 {
-	return pos.segment < r->journal->first_of_run ||
+	return journal_of_former_run(r->journal, pos) ||
 	       journal_position_compare(pos, r->furthest) <= 0;
+}
+
+bool journal_of_former_run(const struct journal *j, struct journal_position pos)
+{
+	return pos.segment < j->first_of_run;
 }
 
 uint64_t journal_missed(const struct journal_reader *r)

@@ -3,9 +3,11 @@
  * The connection outside of batches. The position is read each time that the fate of a batch is
  * unknown: the database alone knows where this journal stands. What it says is believed when this
  * writer can have brought it there, or when it lies behind (a standby that took over, a backup: the
- * rows are stored again under the same keys). A position that is ahead for no reason of ours means
- * that somebody else writes under this journal's name, and messages would be skipped: then nothing
- * is written at all.
+ * rows are stored again under the same keys). One that is ahead among the records of earlier runs
+ * is of the process before this one, which was killed while the server still had its last batch:
+ * those records are stored. Any other position that is ahead for no reason of ours means that
+ * somebody else writes under this journal's name, and messages would be skipped: then nothing is
+ * written at all.
  */
 #include <endian.h>
 #include <errno.h>
@@ -102,7 +104,7 @@ static int accept_position(struct writer *w, struct journal_position p, struct d
 	char message[DBERROR_MESSAGE_MAX];
 	int order = w->position_known ? journal_position_compare(p, w->committed) : 0;
 
-	if (order > 0 && !sent_by_us(w, p)) {
+	if (order > 0 && !sent_by_us(w, p) && !journal_of_former_run(w->journal, p)) {
 		snprintf(message, sizeof(message),
 			 "somebody else moved this journal to %" PRIu64 "/%" PRIu64
 			 ": two processes run on copies of one state.dir? Stop one, give it an "

@@ -361,6 +361,65 @@ static void test_database_that_went_back_gets_its_messages_again(void **state)
 	assert_each_stored_once(f, 300);
 }
 
+/* Asked by the same role: others are not told. */
+static bool store_waits(struct store_fixture *f)
+{
+	PGconn *c = PQconnectdb(f->cluster.url);
+	PGresult *r = PQexec(c, "select from pg_stat_activity where wait_event_type = 'Lock'"
+				" and application_name = 'fieldgate-mqtt-store'");
+	bool waits = PQntuples(r) > 0;
+
+	PQclear(r);
+	PQfinish(c);
+	return waits;
+}
+
+/* The server does not notice at once that the process has died, and commits what it had sent. */
+static void test_last_batch_of_a_killed_process_may_be_committed_late(void **state)
+{
+	struct store_fixture *f = *state;
+	struct journal_position stored, sent;
+	char id[33], sql[512], err[256];
+	struct journal_options o = {.dir = f->journal_dir,
+				    .max_bytes = 64 << 20,
+				    .segment_bytes = 1 << 20,
+				    .sync_interval_ms = 1000};
+	bool waited = false;
+	PGconn *former;
+
+	put_mixed(f, 1, 10);
+	store_fixture_run(f);
+	stored = journal_end(f->journal);
+	put_mixed(f, 11, 10);
+	sent = journal_end(f->journal);
+	for (size_t i = 0; i < 16; i++)
+		snprintf(id + 2 * i, 3, "%02x", journal_id(f->journal)[i]);
+	journal_close(f->journal);
+	if (journal_open(&f->journal, &o, err, sizeof(err)) != 0)
+		fail_msg("%s", err);
+
+	former = PQconnectdb(f->cluster.url);
+	snprintf(sql, sizeof(sql),
+		 "begin; select fieldgate.journal_advance('%s', %" PRIu64 ", %" PRIu64 ", %" PRIu64
+		 ", %" PRIu64 ", 10, 10, 0, 0, '0')",
+		 id, stored.segment, stored.offset, sent.segment, sent.offset);
+	PQclear(PQexec(former, sql));
+	assert_int_equal(PQtransactionStatus(former), PQTRANS_INTRANS);
+	store_fixture_start(f);
+	for (int i = 0; i < 1000 && !(waited = store_waits(f)); i++)
+		usleep(10000);
+	PQclear(PQexec(former, "commit"));
+	PQfinish(former);
+	assert_true(waited);
+	put_mixed(f, 21, 10);
+	store_fixture_settle(f);
+	assert_sql(f,
+		   "select row(count(*), count(*) filter (where light between 11 and 20))::text"
+		   " from telemetry",
+		   "(20,0)");
+	assert_sql(f, "select messages from ingest", "30");
+}
+
 static void open_copy(struct store_fixture *f, struct journal **copy, char *dir, size_t dir_len)
 {
 	char command[256], err[256];
@@ -446,6 +505,7 @@ int main(void)
 		TEST(test_locked_table_is_waited_for),
 		TEST(test_missing_rights_and_tables_are_waited_for),
 		TEST(test_database_that_went_back_gets_its_messages_again),
+		TEST(test_last_batch_of_a_killed_process_may_be_committed_late),
 		TEST(test_second_writer_on_a_copied_journal_writes_nothing),
 	};
 
