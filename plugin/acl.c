@@ -150,6 +150,10 @@ static int check(struct plugin *p, const struct mosquitto_evt_acl_check *e,
 	    !too_many_subscriptions(e, principal)) {
 		if (action == POLICY_PUBLISH)
 			allowed_publish(p, e, principal);
+		else if (s && action == POLICY_RECEIVE)
+			downlink_taken(p, s, e->topic);
+		else if (s && s->state == SESSION_LIVE)
+			downlink_session(p, s);
 		return MOSQ_ERR_SUCCESS;
 	}
 	/* Deliveries are refused in silence, and so is the question about a retained message's

@@ -241,9 +241,13 @@ static int admit(const struct attempt *a)
 		.address = a->address,
 	};
 
-	if (mosquitto_set_username(a->client, a->principal->id) != MOSQ_ERR_SUCCESS ||
-	    !open_session(a))
+	struct session *s = NULL;
+
+	if (mosquitto_set_username(a->client, a->principal->id) == MOSQ_ERR_SUCCESS)
+		s = open_session(a);
+	if (!s)
 		return try_later(a, "out of memory");
+	downlink_session(a->plugin, s);
 	if (a->plugin->has_connect_event)
 		a->plugin->connecting = a->client;
 	pipeline_presence(a->plugin->pipeline, &connected);

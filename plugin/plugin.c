@@ -111,6 +111,10 @@ static int start(struct plugin *p, const struct mosquitto_opt *options, int coun
 		log_error("plugin_init", NULL, "%s", err);
 		return -1;
 	}
+	if (downlink_open(p, err, sizeof(err)) != 0) {
+		log_error("plugin_init", NULL, "%s", err);
+		return -1;
+	}
 	log_set_level((enum log_level)p->config.log_level);
 	p->registry = pipeline_registry(p->pipeline);
 	p->generation = registry_generation(p->registry);
@@ -121,6 +125,7 @@ static int start(struct plugin *p, const struct mosquitto_opt *options, int coun
 
 static void stop(struct plugin *p)
 {
+	downlink_close(p);
 	snapshot_release(p->snapshot);
 	pipeline_close(p->pipeline);
 	plugin_bus_close(p->bus);

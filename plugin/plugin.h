@@ -21,6 +21,7 @@
 #include "core/registry/identify.h"
 #include "core/base/rate_limit.h"
 #include "plugin/bus.h"
+#include "plugin/downlink.h"
 #include "plugin/sessions.h"
 #include "plugin/will.h"
 
@@ -44,6 +45,7 @@ struct plugin {
 	uint64_t judged_generation; /* all live sessions were judged again by this one */
 
 	struct sessions sessions;
+	struct downlink downlink;
 	struct will_slot will;
 	bool reloading; /* between RELOAD and the TICK after it; see reload.c */
 	bool has_connect_event;

@@ -37,7 +37,9 @@ struct session {
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	const char *close_reason; /* static text: why we had it closed; NULL if we had not */
-	bool takes_nothing;	  /* no subscription of it fits its messages; see downlink.c */
+
+	/* See downlink.c: no subscription fits this message, or 0; the next time to ask for one. */
+	int64_t not_taken, ask_again_us;
 
 	/* The last judgement, good for the snapshot of this generation only. */
 	uint64_t judged;

@@ -57,10 +57,11 @@ int on_tick(int event, void *event_data, void *userdata)
 		judge_all(p);
 	sessions_bury(&p->sessions);
 	plugin_bus_drain(p, DRAIN_BUDGET);
+	downlink_tick(p);
 	p->reloading = false;
 	p->relaying = NULL;
 	/* Mosquitto 2.1 has `next_ms` in this place, and calls again after that many milliseconds;
 	 * 2.0 reads it back never, and calls every round. */
-	e->next_ns = plugin_bus_waits(p->bus) ? BUSY_TICK_MS : TICK_MS;
+	e->next_ns = plugin_bus_waits(p->bus) || downlink_busy(p) ? BUSY_TICK_MS : TICK_MS;
 	return MOSQ_ERR_SUCCESS;
 }

@@ -201,8 +201,9 @@ static void say_lost(struct documents *d, const char *why)
 		log_debug("document_database_lost", NULL, "still: %s", why);
 	else
 		log_warn("document_database_lost", NULL,
-			 "%s; devices are asked to come back for their state and values until the "
-			 "database answers (database.url, and its migrations)",
+			 "%s; devices are asked to come back for their state and values, and "
+			 "messages to them wait, until the database answers (database.url, and its "
+			 "migrations)",
 			 why);
 	d->said_lost = true;
 }
