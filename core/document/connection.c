@@ -58,7 +58,8 @@ static int send_waiting(struct documents *d, char *err)
 /* One result: of the first request that was sent, or the sync behind it. */
 static int take_result(struct documents *d, const PGresult *r, char *err)
 {
-	if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
+	d->committing = PQresultStatus(r) != PGRES_PIPELINE_SYNC;
+	if (!d->committing) {
 		documents_answer(d, entries_pop(&d->sent));
 		return 0;
 	}
@@ -71,11 +72,24 @@ static int take_result(struct documents *d, const PGresult *r, char *err)
 	return 0;
 }
 
+/*
+ * What the server tells between a result and its sync is of a change that the result may not know
+ * of, and that answer is still to be given: first that, then the change, as it happened.
+ */
+static void take_notifications(struct documents *d)
+{
+	PGnotify *n;
+
+	while (!d->committing && (n = PQnotifies(d->conn))) {
+		documents_changed(d, n->relname, n->extra);
+		PQfreemem(n);
+	}
+}
+
 static int receive(struct documents *d, char *err)
 {
 	bool ended = false; /* the results of a statement end with a NULL; two of them are an error
 			     */
-	PGnotify *n;
 
 	while (d->sent.first && !PQisBusy(d->conn)) {
 		PGresult *r = PQgetResult(d->conn);
@@ -91,10 +105,7 @@ static int receive(struct documents *d, char *err)
 		if (rc != 0)
 			return rc;
 	}
-	while ((n = PQnotifies(d->conn))) {
-		documents_changed(d, n->relname, n->extra);
-		PQfreemem(n);
-	}
+	take_notifications(d);
 	return 0;
 }
 
@@ -244,6 +255,7 @@ void *document_thread(void *arg)
 			say_back(d);
 			documents_connected(d, d->was_connected, &waiting);
 			d->was_connected = true;
+			d->committing = false;
 			since_us = clock_monotonic_us();
 			rc = serve(d, err);
 			documents_lost(d);

@@ -75,6 +75,7 @@ struct documents {
 	/* The thread's own. */
 	PGconn *conn;
 	struct entries sent;
+	bool committing; /* the first of them has its result, and its sync is to come */
 	int64_t backoff_us;
 	bool was_connected, said_lost;
 	struct rate_limit failed;

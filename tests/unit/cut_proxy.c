@@ -31,6 +31,7 @@ struct cut_proxy {
 	char completed[32]; /* the message at which is cut; set before cuts */
 	size_t completed_len;
 	_Atomic int cuts;
+	_Atomic unsigned delay_ready_ms;
 	_Atomic bool stop;
 	pthread_t thread;
 };
@@ -80,6 +81,20 @@ static bool write_all(int fd, const char *data, size_t len)
 	return true;
 }
 
+/* In two pieces, if it ends with ReadyForQuery of a session that is idle. */
+static bool write_with_delay(int fd, const char *data, size_t len, unsigned ms)
+{
+	static const char ready[] = {'Z', 0, 0, 0, 5, 'I'};
+	size_t first = len > sizeof(ready) ? len - sizeof(ready) : 0;
+
+	if (first == 0 || memcmp(data + first, ready, sizeof(ready)) != 0)
+		return write_all(fd, data, len);
+	if (!write_all(fd, data, first))
+		return false;
+	usleep(ms * 1000);
+	return write_all(fd, data + first, sizeof(ready));
+}
+
 /* false: the pair is to be closed. */
 static bool forward(struct cut_proxy *p, int from, int to, bool from_server)
 {
@@ -93,6 +108,8 @@ static bool forward(struct cut_proxy *p, int from, int to, bool from_server)
 		atomic_fetch_sub(&p->cuts, 1);
 		return false;
 	}
+	if (from_server && atomic_load(&p->delay_ready_ms) > 0)
+		return write_with_delay(to, data, (size_t)n, atomic_load(&p->delay_ready_ms));
 	return write_all(to, data, (size_t)n);
 }
 
@@ -186,6 +203,11 @@ void cut_proxy_cut_tags(struct cut_proxy *p, const char *tag, int n)
 	memcpy(p->completed + 5, tag, len + 1);
 	p->completed_len = len + 6;
 	atomic_store(&p->cuts, n);
+}
+
+void cut_proxy_delay_ready(struct cut_proxy *p, unsigned ms)
+{
+	atomic_store(&p->delay_ready_ms, ms);
 }
 
 int cut_proxy_left(struct cut_proxy *p)

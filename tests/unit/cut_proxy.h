@@ -25,6 +25,9 @@ void cut_proxy_cut_tags(struct cut_proxy *p, const char *tag, int n);
 /* How many of them are still to come. */
 int cut_proxy_left(struct cut_proxy *p);
 
+/* From now on ReadyForQuery comes so much later than what the server sent with it. */
+void cut_proxy_delay_ready(struct cut_proxy *p, unsigned ms);
+
 void cut_proxy_stop(struct cut_proxy *p);
 
 #endif

@@ -54,6 +54,7 @@ static struct documents *docs;
 static struct heard answers[ANSWERS_MAX];
 static struct heard_change changes[CHANGES_MAX];
 static size_t answer_count, change_count;
+static bool change_after_answer; /* the last change was told of when an answer had been */
 
 /* --- Hearing --- */
 
@@ -85,6 +86,7 @@ static void hear_change(void *arg, const struct document_change *c)
 	(void)arg;
 	assert_true(change_count < CHANGES_MAX);
 	change_count++;
+	change_after_answer = answer_count > 0;
 	h->what = c->what;
 	h->all = !c->device;
 	assert_int_equal(h->all, c->what == DOCUMENT_CHANGED_ANY);
@@ -1018,6 +1020,58 @@ static PGconn *open_transaction(const char *sql)
 	return c;
 }
 
+static const char slow_next_sql[] =
+	"alter function downlink_next(text, text, bigint, text) rename to downlink_next_at_once;"
+	" create function downlink_next(a text, b text, c bigint, d text) returns downlink_answer"
+	" language plpgsql security definer set search_path = fieldgate, pg_temp"
+	" set lock_timeout = 0 as $$"
+	" declare v downlink_answer; begin v := downlink_next_at_once(a, b, c, d);"
+	" perform pg_advisory_xact_lock_shared(4711); return v; end $$;"
+	" grant execute on function downlink_next(text, text, bigint, text) to fieldgate_ingest";
+static const char quick_next_sql[] =
+	"drop function downlink_next(text, text, bigint, text);"
+	" alter function downlink_next_at_once(text, text, bigint, text) rename to downlink_next";
+
+/*
+ * The question has found nothing, and is not committed, when a message is inserted. PostgreSQL
+ * tells of that between the answer and the end of its transaction, and a network may bring the
+ * three at different times.
+ */
+static void test_a_message_that_is_told_of_between_an_answer_and_its_end_is_not_lost(void **state)
+{
+	char url[256], dir[] = "/tmp/fieldgate-documents-XXXXXX", command[64];
+	struct document_request r = request(DOCUMENT_DOWNLINK_NEXT, NULL);
+	struct cut_proxy *proxy;
+	PGconn *holder;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	proxy = cut_proxy_start(&cluster, dir, url, sizeof(url));
+	pg_cluster_sql(&cluster, slow_next_sql);
+	begin_with(options(url));
+	holder = open_transaction("do $$ begin perform pg_advisory_lock(4711); end $$");
+	cut_proxy_delay_ready(proxy, 500);
+	r.name = NULL;
+	r.over = "coap";
+	assert_int_equal(documents_ask(docs, &r), 0);
+	pg_cluster_sql(&cluster, "do $$ begin for i in 1 .. 6000 loop exit when exists (select from"
+				 " pg_locks where locktype = 'advisory' and not granted);"
+				 " perform pg_sleep(0.01); end loop; end $$");
+	send_sql("x", "late");
+	PQfinish(holder);
+	wait_answers(1);
+	assert_int_equal(answers[0].outcome, DOCUMENT_NOT_FOUND);
+	assert_int_equal(wait_change()->what, DOCUMENT_CHANGED_DOWNLINK);
+	assert_true(change_after_answer);
+	assert_true(documents_waiting(docs, "x"));
+
+	documents_close(docs);
+	cut_proxy_stop(proxy);
+	pg_cluster_sql(&cluster, quick_next_sql);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+}
+
 static void test_an_open_transaction_keeps_up_only_its_own_device(void **state)
 {
 	struct document_request other = request(DOCUMENT_STATE_PATCH_REPORTED, "{\"a\":1}");
@@ -1143,6 +1197,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_silent_database_is_given_up, begin_impatient,
 						end),
 		cmocka_unit_test(test_answer_that_is_lost_leaves_the_change_made),
+		cmocka_unit_test(
+			test_a_message_that_is_told_of_between_an_answer_and_its_end_is_not_lost),
 		cmocka_unit_test_setup_teardown(
 			test_an_open_transaction_keeps_up_only_its_own_device, begin, end),
 		cmocka_unit_test_setup_teardown(
