@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Messages that wait for a device, whichever protocol it speaks. Anybody who may insert a row sends one; the
 -- processes can neither read nor change the table but by the functions below: so a process that was taken over
--- can take one message after the other, if it knows the devices, but not put any into the queue of others.
+-- can do what it does for its devices, for every device (send, and mark as delivered, one message after the
+-- other), but neither delete messages, nor read those that were delivered, nor change what was sent.
 
 insert into setting (name, value, minimum, maximum, description) values
 	('downlink_expire_s', 604800, 1, 315360000,
@@ -147,27 +148,25 @@ create function downlink_next(p_device text, p_subtopic text, p_done bigint, p_o
 	language plpgsql security definer set search_path = fieldgate, pg_temp
 as $$
 declare
-	v_next downlink;
-	v_same bigint;
-	v_all bigint;
+	v record;
 begin
 	if p_done is not null then
 		perform downlink_done(p_device, p_done, p_over);
 	end if;
-	select count(*), count(*) filter (where p_subtopic is null or coalesce(subtopic, '') = p_subtopic)
-	into v_all, v_same from downlink
-	where device = p_device and delivered_at is null and expires_at > now();
-	if v_same = 0 then
-		return row('not_found', '', 0, null, null, null, v_all, null, null)::downlink_answer;
+	-- One statement: between two of them another process may deliver what the first has found. And not the
+	-- primary key's order with a limit: that would go through all that is done.
+	with w as materialized (
+		select id, p_subtopic is null or coalesce(subtopic, '') = p_subtopic as wanted from downlink
+		where device = p_device and delivered_at is null and expires_at > now())
+	select c.everything, c.wanted, d.id, d.format, d.payload, d.subtopic, d.created_at, d.expires_at
+	into v
+	from (select count(*) as everything, count(*) filter (where wanted) as wanted, min(id) filter (where wanted) as id
+		from w) c
+	left join downlink d on d.device = p_device and d.id = c.id;
+	if v.id is null then
+		return row('not_found', '', 0, null, null, null, v.everything, null, null)::downlink_answer;
 	end if;
-	-- Not the primary key's order with a limit: that would go through all that is done.
-	select * into v_next from downlink
-	where device = p_device and delivered_at is null and expires_at > now()
-		and id = (select min(id) from (select id from downlink
-			where device = p_device and delivered_at is null and expires_at > now()
-				and (p_subtopic is null or coalesce(subtopic, '') = p_subtopic) offset 0) w);
-	return row('ok', '', v_next.id, v_next.format, v_next.payload, v_next.subtopic, v_same - 1,
-		v_next.created_at, v_next.expires_at)::downlink_answer;
+	return row('ok', '', v.id, v.format, v.payload, v.subtopic, v.wanted - 1, v.created_at, v.expires_at)::downlink_answer;
 end
 $$;
 comment on function downlink_next is 'The oldest message that waits for a device, after p_done (null: none) was marked as delivered. p_subtopic: of this one only, '''' for those without; null: any. not_found: none, and waiting says how many wait under another subtopic';
@@ -202,7 +201,7 @@ begin
 		where device = v_message.device order by connected desc, since desc limit 1;
 		continue when found and v_last_source not like 'coap%';
 
-		v_reason := downlink_refusal(v_message.device, octet_length(v_message.payload));
+		v_reason := null;
 		begin
 			v_subtopic := v_message.subtopic;
 		exception when check_violation then
@@ -213,15 +212,21 @@ begin
 		if not found then
 			v_reason := 'downlink: the device is being deleted or renamed by somebody';
 		end if;
+		if v_reason is null then
+			-- Asked once, by the trigger: others may insert between two questions.
+			begin
+				insert into downlink (device, subtopic, payload, format, source)
+				values (v_message.device, v_subtopic, v_message.payload, v_message.format, p_source);
+			exception when program_limit_exceeded then
+				v_reason := sqlerrm;
+			end;
+		end if;
 		if v_reason is not null then
 			v_refused := v_refused + 1;
 			insert into dead_letter (device, received_at, seq, topic, reason, payload)
 			values (v_message.device, v_message.received_at, v_message.seq, v_message.topic, v_reason,
 				v_message.payload)
 			on conflict do nothing;
-		else
-			insert into downlink (device, subtopic, payload, format, source)
-			values (v_message.device, v_message.subtopic, v_message.payload, v_message.format, p_source);
 		end if;
 	end loop;
 	if v_refused > 0 then

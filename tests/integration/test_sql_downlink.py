@@ -3,6 +3,7 @@
 
 import contextlib
 import pathlib
+import subprocess
 import sys
 import uuid
 
@@ -107,6 +108,32 @@ def test_devices_have_nothing_to_do_with_each_other(db):
     assert get_next(db, "x", done=other)[1] == mine
     assert get_next(db, "y")[1] == other, "whose it is counts, whatever id is given"
     assert get_next(db, "nobody")[0] == "not_found"
+
+
+def test_an_answer_is_of_one_moment_whoever_delivers_meanwhile(db):
+    """Two sessions of one device, say: what one has just taken is not an empty message to the other."""
+    number = send(db, "1")
+    toggle = (
+        "do $$ begin for i in 1 .. 4000 loop"
+        f" update fieldgate.downlink set delivered_at = case when i % 2 = 0 then now() end where id = {number};"
+        " commit; end loop; end $$"
+    )
+    other = subprocess.Popen(["psql", "-XqAtc", toggle, db.cluster.url(OWNER, db.name)])
+    try:
+        with contextlib.closing(db.connect(INGEST)) as connection:
+            seen = set()
+            while other.poll() is None:
+                seen |= set(
+                    query(
+                        connection,
+                        "select distinct a.outcome, a.version, a.payload is null from generate_series(1, 1000) n,"
+                        " lateral (select * from downlink_next('x', null, null, 'coap') offset n * 0) a",
+                    )
+                )
+    finally:
+        other.kill()
+        other.wait()
+    assert seen == {("ok", number, False), ("not_found", 0, True)}
 
 
 def test_a_subtopic_can_be_asked_for_alone(db):
