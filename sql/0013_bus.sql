@@ -9,7 +9,8 @@ insert into policy_rule (policy, effect, action, filter) values
 	('bus', 'allow', 'relay', '#');
 
 -- What a device publishes is always taken in. The plugin asks for a service as well; this is so that a policy
--- that says otherwise is noticed when it is written.
+-- that says otherwise is noticed when it is written. Two transactions at once do not pass by each other: the trigger
+-- registry_changed, which comes before this one by its name, waits for the other's end.
 create function relay_is_of_services() returns trigger
 	language plpgsql security definer set search_path = fieldgate, pg_temp
 as $$
@@ -22,8 +23,6 @@ begin
 			from changed p join policy_rule r on r.policy = p.policy
 			where p.kind = 'device' and r.action = 'relay' and r.effect = 'allow' limit 1;
 	else
-		-- Who gives one of these policies to a device at the same time waits here, or is waited for.
-		perform from policy where name in (select policy from changed where action = 'relay') for update;
 		select p.id, p.policy into v_device, v_policy
 			from changed r join principal p on p.policy = r.policy
 			where p.kind = 'device' and r.action = 'relay' and r.effect = 'allow' limit 1;
