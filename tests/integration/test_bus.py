@@ -214,6 +214,7 @@ def test_what_another_service_publishes_is_stored_so_it_is_the_right_that_tells(
     coap.psk("dev-1")
     coap.policy("publish-all", ("publish", "#"))
     coap.query("update principal set policy = 'publish-all' where id = %s", SERVICE)
+    w.stored_by_plugin()  # so it is in force
     w.start()
     device = coap.connected("dev-1")
     assert device.reading(1).code == "2.01"
