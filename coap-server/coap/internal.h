@@ -124,7 +124,7 @@ struct observation {
 	struct coap_exchange *exchange; /* its handler has put the answer off */
 	bool again;			/* and it has changed meanwhile */
 	int64_t later_us;		/* in the server's list `later` */
-	int64_t acknowledged;		/* see coap_call */
+	int64_t acknowledged, told;	/* see coap_call; as the handler was told the last time */
 	uint8_t szx;
 	uint8_t token_len;
 	uint8_t token[MESSAGE_TOKEN_MAX];

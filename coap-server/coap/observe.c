@@ -260,6 +260,9 @@ void observation_answer(struct observation *ob, const struct origin *o, const st
 		ask_later(ob);
 		return;
 	}
+	/* The handler has it now: the same may be to be delivered once more. */
+	if (ob->acknowledged == ob->told)
+		ob->acknowledged = 0;
 	if (r->tell == COAP_NOTHING) {
 		if (ob->message != NULL)
 			outbox_remove(ob->message);
@@ -301,6 +304,7 @@ static void call_handler(struct observation *ob, struct coap_exchange *e)
 
 	if (route->subtree)
 		call.rest = ob->text + strlen(route->path) + 1;
+	ob->told = ob->acknowledged;
 	reply_init(&reply, 0, NULL);
 	s->calling = e;
 	if (route->handler(s->o.arg, &call, &reply, e) == COAP_LATER) {

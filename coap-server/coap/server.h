@@ -65,7 +65,8 @@ struct coap_call {	  /* a request; everything is valid until the handler returns
 	bool if_match, if_none_match;
 	bool observe; /* GET that asks to be told of changes (RFC 7641), of an observable route */
 	bool notification; /* nobody asked now: the answer is for an observer */
-	/* Then: the `delivery` of this observation that the device acknowledged last; 0: none. */
+	/* Then: the `delivery` of this observation that the device acknowledged last; 0: none, or
+	 * an answer other than COAP_NOT_NOW has come since it was in a call. */
 	int64_t acknowledged;
 };
 

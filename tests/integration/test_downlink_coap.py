@@ -231,6 +231,17 @@ def test_an_observer_gets_each_message_as_it_has_acknowledged_the_last(coap):
     assert_nothing(device.get("msg/c2d"))
 
 
+def test_a_message_that_is_to_be_sent_once_more_is_sent_to_its_observer(coap):
+    device = ready(coap, "dev-1")
+    assert_nothing(device.observe("msg/c2d"))
+    tag = send(coap, "dev-1", "again")
+    for _ in range(3):
+        assert told(device) == (b"again", tag)
+        wait_delivered(coap)
+        assert device.notification(timeout=0.5) is None
+        coap.query("update downlink set delivered_at = null")
+
+
 def test_a_registration_brings_what_waits_and_its_acknowledgement_is_enough(coap):
     device = ready(coap, "dev-1")
     tags = [send(coap, "dev-1", str(i)) for i in range(3)]
