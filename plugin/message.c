@@ -60,6 +60,14 @@ static int not_stored(struct plugin *p, const struct mosquitto *client, const ch
 	return MOSQ_ERR_UNKNOWN;
 }
 
+/* From fieldgate-coap, which would send it again for ever: as plugin_bus_drain does. */
+static int never_stored(const struct message *m)
+{
+	log_error("republish_not_queued", NULL,
+		  "a message on %.200s is too long to wait for its device", m->topic);
+	return MOSQ_ERR_SUCCESS;
+}
+
 bool plugin_delivers(const struct plugin *p, const char *topic)
 {
 	char name[PRINCIPAL_ID_MAX + 1];
@@ -97,6 +105,8 @@ int on_message(int event, void *event_data, void *userdata)
 	rc = pipeline_publish(p->pipeline, &m);
 	if (rc == 0)
 		return MOSQ_ERR_SUCCESS;
+	if (rc == -EMSGSIZE && m.relayed)
+		return never_stored(&m);
 	name = mosquitto_client_username(e->client);
 	return e->qos == 0 ? lost_qos0(p, name, rc) : not_stored(p, e->client, name, rc);
 }

@@ -6,7 +6,8 @@
  * delay that grows to DELAY_MAX_US and is drawn at random, so that the workers of a machine do not
  * come back all at once. And a message that makes the broker end the connection instead of
  * answering: after FRUITLESS_BEFORE_ALONE such ends messages go one at a time, so that it is seen
- * which one it is, and after FRUITLESS_MAX it is given up, counted and logged.
+ * which one it is, and after FRUITLESS_MAX it is given up, counted and logged; but not one to a
+ * device.
  */
 #include "coap-server/bus/internal.h"
 
@@ -21,6 +22,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/pipeline/pipeline.h"
 
 #define DELAY_MIN_US  (100 * US_PER_MS)
 #define DELAY_MAX_US  (10 * US_PER_S)
@@ -145,6 +147,19 @@ static void log_refusal(struct bus_client *b, const char *topic, const char *why
 			 topic, why, rate_limit_note(note, suppressed));
 }
 
+static void log_downlink_waits(struct bus_client *b, const char *topic)
+{
+	char note[RATE_LIMIT_NOTE_MAX];
+	uint64_t suppressed;
+
+	if (rate_limit_pass_burst(&b->refusals, REFUSAL_INTERVAL_US, REFUSAL_BURST, &suppressed))
+		log_warn("bus_downlink_waits", NULL,
+			 "topic %.200s: the broker ends the connection instead of taking it; has "
+			 "its "
+			 "journal no room? It waits, and what follows it%s",
+			 topic, rate_limit_note(note, suppressed));
+}
+
 /* --- Messages --- */
 
 static void finish(struct bus_client *b, struct ring_message *m, bool refused)
@@ -244,10 +259,16 @@ static bool send_messages(struct bus_client *b)
 	return alive;
 }
 
-/* Alone on its connection, time and again, and each time the broker ends that: it is this one. */
+/*
+ * Alone on its connection, time and again, and each time the broker ends that: it is this one. But
+ * for a message to a device the plugin does so while its journal has no room for it, which may be
+ * for long, and for no other reason: that one is kept.
+ */
 static void give_up_poison(struct bus_client *b)
 {
 	struct ring_message *m = NULL;
+	const char *device;
+	size_t device_len;
 
 	if (b->fruitless < FRUITLESS_MAX)
 		return;
@@ -258,6 +279,11 @@ static void give_up_poison(struct bus_client *b)
 	pthread_mutex_unlock(&b->lock);
 	if (!m)
 		return;
+	if (pipeline_is_downlink(m->m.topic, &device, &device_len)) {
+		b->fruitless = FRUITLESS_BEFORE_ALONE;
+		log_downlink_waits(b, m->m.topic);
+		return;
+	}
 	log_refusal(b, m->m.topic, "each time the broker ends the connection instead of answering");
 	finish(b, m, true);
 }

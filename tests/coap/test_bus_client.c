@@ -180,6 +180,8 @@ struct odd_broker {
 	atomic_uint accepted, published;
 	bool silent;	    /* takes connections and says nothing */
 	const char *poison; /* ends the connection when this topic is published */
+	atomic_bool healed; /* not any more */
+	atomic_uint ended;  /* connections, for that */
 };
 
 static bool read_all(SSL *ssl, unsigned char *to, size_t len)
@@ -208,8 +210,11 @@ static bool serve_packet(struct odd_broker *o, SSL *ssl)
 	if ((head[0] & 0xf0) != 0x30)
 		return head[0] == 0xc0; /* a ping needs no answer here */
 	topic = body[0] * 256u + body[1];
-	if (o->poison && strlen(o->poison) == topic && memcmp(body + 2, o->poison, topic) == 0)
+	if (o->poison && !atomic_load(&o->healed) && strlen(o->poison) == topic &&
+	    memcmp(body + 2, o->poison, topic) == 0) {
+		atomic_fetch_add(&o->ended, 1);
 		return false;
+	}
 	memcpy(puback + 2, body + 2 + topic, 2);
 	atomic_fetch_add(&o->published, 1);
 	return SSL_write(ssl, puback, sizeof(puback)) > 0;
@@ -527,6 +532,38 @@ static void test_a_message_that_ends_each_connection_is_given_up(void **state)
 	odd_stop(&odd);
 }
 
+/* That is how the plugin says that its journal is full: it has no other way. */
+static void test_a_message_to_a_device_is_never_given_up(void **state)
+{
+	struct odd_broker odd = {.poison = "m/d/x/c2d/led"};
+	struct bus_client_options o;
+	struct bus_client *b;
+
+	(void)state;
+	odd_start(&odd);
+	o = options(odd.port);
+	b = open_client(&o);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_equal(publish(b, i == 2 ? odd.poison : "m/good", i), 0);
+	for (int i = 0; atomic_load(&odd.ended) < 20; i++) {
+		assert_true(i < 2 * LOOKS);
+		usleep(20000);
+		if (i % 25 == 0)
+			bus_client_renew(b); /* no delay */
+	}
+	assert_int_equal(settled(b), 1);
+	atomic_store(&odd.healed, true);
+	for (int i = 0; settled(b) < 3; i++) {
+		assert_true(i < LOOKS);
+		usleep(20000);
+	}
+	assert_int_equal(stats_of(b).refused, 0);
+	assert_int_equal(stats_of(b).published, 3);
+	assert_true(was_logged("bus_downlink_waits"));
+	bus_client_close(b);
+	odd_stop(&odd);
+}
+
 static void test_another_name_in_the_brokers_certificate(void **state)
 {
 	struct bus_broker broker;
@@ -705,6 +742,7 @@ int main(void)
 		cmocka_unit_test(test_a_silent_listener_keeps_nobody_waiting),
 		cmocka_unit_test(test_a_silent_listener_is_left_for_another_try),
 		cmocka_unit_test(test_a_message_that_ends_each_connection_is_given_up),
+		cmocka_unit_test(test_a_message_to_a_device_is_never_given_up),
 		cmocka_unit_test(test_another_name_in_the_brokers_certificate),
 		cmocka_unit_test(test_another_ca),
 		cmocka_unit_test(test_a_certificate_that_the_broker_does_not_want),
