@@ -137,7 +137,8 @@ struct observation {
 
 struct observed { /* a key that somebody observes */
 	struct observed *next;
-	struct link observations;
+	struct link observations; /* the oldest first */
+	size_t count;
 	size_t name_len;
 	char name[];
 };

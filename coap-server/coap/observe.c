@@ -68,6 +68,7 @@ static struct observed *get_key(struct coap_server *s, const char *name)
 	if (k == NULL)
 		return NULL;
 	link_init(&k->observations);
+	k->count = 0;
 	k->name_len = len;
 	memcpy(k->name, name, len);
 
@@ -128,6 +129,22 @@ struct observation *observation_find(struct coap_peer *p, const uint8_t *token, 
 	return NULL;
 }
 
+/* May end the session of what goes, as the next message of that is sent. */
+static void make_room(struct coap_server *s, const char *key)
+{
+	struct observed *k = find_key(s, key);
+	struct observation *oldest;
+	struct coap_peer *p;
+
+	if (s->o.max_observers == 0 || k == NULL || k->count < s->o.max_observers)
+		return;
+	oldest = LINK_OWNER(k->observations.next, struct observation, of_key);
+	p = oldest->peer;
+	peer_use(p);
+	observation_remove(oldest);
+	peer_settle(p);
+}
+
 bool observation_install(struct coap_peer *p, struct observation *ob, const char *key)
 {
 	struct coap_server *s = p->server;
@@ -137,7 +154,8 @@ bool observation_install(struct coap_peer *p, struct observation *ob, const char
 		ob->number = same->number;
 		observation_remove(same);
 	}
-	/* To take that one out may have sent the next message, and `send` may end the session. */
+	make_room(s, key);
+	/* To take one out may have sent the next message, and `send` may end the session. */
 	ob->key = !p->gone && p->observation_count < s->o.max_observations ? get_key(s, key) : NULL;
 	if (ob->key == NULL) {
 		free(ob);
@@ -146,6 +164,7 @@ bool observation_install(struct coap_peer *p, struct observation *ob, const char
 	ob->peer = p;
 	list_append(&p->observations, &ob->of_peer);
 	list_append(&ob->key->observations, &ob->of_key);
+	ob->key->count++;
 	p->observation_count++;
 	s->stats.observations++;
 	return true;
@@ -159,6 +178,7 @@ void observation_remove(struct observation *ob)
 
 	link_remove(&ob->of_peer);
 	link_remove(&ob->of_key);
+	ob->key->count--;
 	link_remove(&ob->due);
 	put_key(s, ob->key);
 	p->observation_count--;

@@ -172,6 +172,9 @@ struct coap_server_options {
 	size_t max_exchanges; /* to be answered later, or so answered and not acknowledged yet, all
 				 together; beyond it 5.03, Max-Age 5, from routes that put off */
 	size_t max_observations;  /* of one session */
+	size_t max_observers;	  /* of one key, all sessions together; 0: any number. Its oldest
+				     observation makes room, as that of a session which its device
+				     has forgotten may stay for days */
 	size_t dedup_per_session; /* answers kept for repeats, the last ones of each session */
 	size_t dedup_bytes;	  /* and in all; the oldest go first */
 };

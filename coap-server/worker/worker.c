@@ -20,8 +20,9 @@
 
 #define TRANSFERS_PER_SESSION 4
 #define ANSWERS_PER_SESSION   4
-#define DOCUMENT_WAIT_MAX_S   10		/* longer than that no device waits */
-#define DOCUMENTS_OF_DEVICE   2			/* a large state takes the database long */
+#define OBSERVERS_PER_SESSION 2	 /* of one resource, as often as coap.max_observations */
+#define DOCUMENT_WAIT_MAX_S   10 /* longer than that no device waits */
+#define DOCUMENTS_OF_DEVICE   2	 /* a large state takes the database long */
 #define ACKNOWLEDGE_AFTER_US  (500 * US_PER_MS) /* most answers of the database come before */
 #define CLOSE_LIMIT_MS	      300
 
@@ -274,6 +275,7 @@ static int open_coap(struct worker *w)
 		.acknowledge_after_us = ACKNOWLEDGE_AFTER_US,
 		.max_exchanges = (size_t)c->coap_max_exchanges,
 		.max_observations = (size_t)c->coap_max_observations,
+		.max_observers = OBSERVERS_PER_SESSION * (size_t)c->coap_max_observations,
 		.dedup_per_session = ANSWERS_PER_SESSION,
 		.dedup_bytes = (size_t)c->coap_dedup_bytes,
 	};

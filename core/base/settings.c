@@ -144,7 +144,8 @@ const struct setting settings[] = {
 	NUMBER("coap.max_exchanges", coap_max_exchanges, "1000", 1, 100000,
 	     "Requests of one worker that wait for the database at the same time; beyond that 5.03."),
 	NUMBER("coap.max_observations", coap_max_observations, "8", 0, 1000,
-	     "Resources that one session may observe at the same time."),
+	     "Resources that one session may observe at the same time. All sessions of a device "
+	     "together observe one resource twice as often at most; one more ends the oldest."),
 	NUMBER("coap.dedup_bytes", coap_dedup_bytes, "67108864", 65536, 16 * GIB,
 	     "Memory of one worker for answers that are kept for repeated requests."),
 	NUMBER("coap.jwt_leeway_s", coap_jwt_leeway_s, "300", 0, 86400,

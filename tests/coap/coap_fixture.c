@@ -127,6 +127,7 @@ void fixture_defaults(void)
 		.max_transfers_all = 8,
 		.max_exchanges = 16,
 		.max_observations = 4,
+		.max_observers = 12,
 		.dedup_per_session = 16,
 		.dedup_bytes = 1 << 20,
 	};

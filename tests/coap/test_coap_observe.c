@@ -299,6 +299,31 @@ static void test_a_session_has_max_observations_at_most(void **state)
 	assert_true(seen_has(&seen, OPT_OBSERVE));
 }
 
+static void test_a_resource_has_max_observers_and_the_oldest_makes_room(void **state)
+{
+	enum { MAX = 12 };
+	struct fixture *f = *state;
+	struct session *s[MAX];
+
+	value(f, "1");
+	observe(f->a, "t");
+	change(f, "2");
+	expect_notification(f->a, "t", "2"); /* which it does not acknowledge */
+	for (size_t i = 0; i < MAX; i++) {
+		struct coap_seen seen;
+
+		s[i] = session_new_small(f, 100 + i);
+		seen = observe(s[i], "t");
+		assert_true(seen_has(&seen, OPT_OBSERVE));
+	}
+	assert_int_equal(stats_of(f).observations, MAX);
+	assert_int_equal(stats_of(f).peers, MAX);
+	fixture_run(f, 100 * US_PER_S);
+	expect_nothing(f->a);
+	for (size_t i = 0; i < MAX; i++)
+		session_end(s[i]);
+}
+
 static void test_the_handler_decides_whether_it_is_observed(void **state)
 {
 	struct fixture *f = *state;
@@ -664,6 +689,7 @@ int main(void)
 		TEST(test_registering_again_in_vain_ends_what_was_observed),
 		TEST(test_two_tokens_are_two_observations),
 		TEST(test_a_session_has_max_observations_at_most),
+		TEST(test_a_resource_has_max_observers_and_the_oldest_makes_room),
 		TEST(test_the_handler_decides_whether_it_is_observed),
 		TEST(test_a_route_that_is_not_observable_is_answered_plainly),
 		TEST(test_an_error_is_the_last_notification),
