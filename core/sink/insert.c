@@ -17,6 +17,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/sink/internal.h"
+#include "core/sink/sql.h"
 
 #define LOCK_MS	      500 /* how long one table may keep the others waiting, once */
 #define LOCK_AGAIN_MS 100 /* and when it is tried again */
@@ -64,94 +65,14 @@ static enum blame blame(const struct dberror *e)
 
 /* ---- statements ---- */
 
-struct text {
-	char *data;
-	size_t len, size;
-	bool failed;
-};
-
-static void put(struct text *t, const char *data, size_t len)
-{
-	if (t->size - t->len < len + 1 && !t->failed) {
-		size_t size = (t->len + len + 1) * 2;
-		char *more = realloc(t->data, size);
-
-		t->failed = !more;
-		if (more) {
-			t->data = more;
-			t->size = size;
-		}
-	}
-	if (t->failed)
-		return;
-	memcpy(t->data + t->len, data, len);
-	t->len += len;
-	t->data[t->len] = '\0';
-}
-
-static void put_string(struct text *t, const char *s)
-{
-	put(t, s, strlen(s));
-}
-
-static bool has_column(const struct sink_group *g, size_t i)
-{
-	return g->columns[i / 64] & UINT64_C(1) << i % 64;
-}
-
-static void put_columns(struct text *t, const struct sink_table *table, const struct sink_group *g,
-			bool types)
-{
-	const char *between = "";
-
-	for (size_t i = 0; i < table->column_count; i++) {
-		if (!has_column(g, i))
-			continue;
-		put_string(t, between);
-		put_string(t, table->columns[i].quoted);
-		if (types) {
-			put_string(t, " ");
-			put_string(t, table->columns[i].type);
-		}
-		between = ", ";
-	}
-}
-
-static void put_insert(struct text *t, const struct sink_table *table, const struct sink_group *g)
-{
-	put_string(t, "insert into ");
-	put_string(t, table->quoted);
-	put_string(t, " (");
-	put_columns(t, table, g, false);
-	put_string(t, ") select ");
-	put_columns(t, table, g, false);
-	put_string(t, " from pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) as x (");
-	put_columns(t, table, g, true);
-	put_string(t, table->has_key ? ") on conflict do nothing" : ")");
-}
-
-static void put_rows(struct text *t, const struct sink_group *g, size_t from, size_t count)
-{
-	const char *between = "[";
-
-	for (size_t i = from; i < from + count; i++) {
-		if (g->rows[i].refused)
-			continue;
-		put_string(t, between);
-		put(t, g->rows[i].json, g->rows[i].json_len);
-		between = ",";
-	}
-	put_string(t, *between == '[' ? "[]" : "]");
-}
-
 /* 0, -ECANCELED or -EIO. */
 static int insert(struct attempt *a, const struct sink_group *g, size_t from, size_t count)
 {
-	struct text sql = {0}, rows = {0};
+	struct sink_sql sql = {0}, rows = {0};
 	int rc;
 
-	put_insert(&sql, &a->s->targets.tables[g->table], g);
-	put_rows(&rows, g, from, count);
+	sink_sql_insert(&sql, &a->s->targets.tables[g->table], g);
+	sink_sql_rows(&rows, g, from, count);
 	if (sql.failed || rows.failed) {
 		dberror_system(a->e, "out of memory");
 		rc = -EIO;
@@ -362,81 +283,17 @@ static enum sink_outcome store_groups(struct attempt *a)
 	return o;
 }
 
-static int put_literal(struct text *t, const struct sink *s, const char *value)
-{
-	char *quoted = PQescapeLiteral(s->conn, value, strlen(value));
-
-	if (!quoted)
-		return -ENOMEM;
-	put_string(t, quoted);
-	PQfreemem(quoted);
-	return 0;
-}
-
-static void put_position(struct text *t, struct journal_position p)
-{
-	char text[48];
-
-	snprintf(text, sizeof(text), ", %" PRIu64 ", %" PRIu64, p.segment, p.offset);
-	put_string(t, text);
-}
-
-/* `(<journal>, <target>` */
-static int put_key(struct text *t, const struct sink *s, const char *key)
-{
-	char journal[SINK_JOURNAL_TEXT];
-
-	sink_journal_text(s, journal);
-	put_string(t, "('");
-	put_string(t, journal);
-	put_string(t, "', ");
-	return put_literal(t, s, key ? key : "");
-}
-
-static int put_detached(struct text *t, struct attempt *a, size_t table)
-{
-	int rc;
-
-	put_string(t, "insert into fieldgate.sink_position (journal, target, segment, \"offset\","
-		      " source) values ");
-	rc = put_key(t, a->s, a->s->targets.tables[table].quoted);
-	put_position(t, a->l->committed);
-	put_string(t, ", ");
-	if (rc == 0)
-		rc = put_literal(t, a->s, a->s->o.source);
-	put_string(t, "); ");
-	return rc;
-}
-
-/* A lane whose task is done is deleted: its rows are the main lane's again. */
-static int put_advance(struct text *t, struct attempt *a)
-{
-	int rc;
-
-	put_string(t, "select fieldgate.sink_advance");
-	rc = put_key(t, a->s, a->l->key);
-	put_position(t, a->l->committed);
-	put_position(t, a->l->read_to);
-	put_string(t, "); ");
-	if (rc == 0 && a->l->ending) {
-		put_string(t, "delete from fieldgate.sink_position where (journal, target) = ");
-		rc = put_key(t, a->s, a->l->key);
-		put_string(t, "); ");
-	}
-	return rc;
-}
-
 static enum sink_outcome finish(struct attempt *a)
 {
 	struct sink_lane *l = a->l;
-	struct text sql = {0};
+	struct sink_sql sql = {0};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < a->s->detached_count; i++)
-		rc = put_detached(&sql, a, a->s->detached[i]);
+		rc = sink_sql_detach(&sql, a->s, l, a->s->detached[i]);
 	if (rc == 0)
-		rc = put_advance(&sql, a);
-	put_string(&sql, "commit");
+		rc = sink_sql_advance(&sql, a->s, l);
+	sink_sql_put(&sql, "commit");
 	if (rc != 0 || sql.failed) {
 		free(sql.data);
 		dberror_system(a->e, "out of memory");

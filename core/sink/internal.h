@@ -8,6 +8,8 @@
  *     lane.c      reads the journal and runs the rules: rows of a batch
  *     rows.c      a batch
  *     insert.c    a batch into the database, in one transaction with the position
+ *     sql.c       the texts for that
+ *     session.c   the connection
  *     position.c  what the database says of positions, and what of it is believed
  *     report.c    verdicts on rules and their counters, into the database
  *
@@ -229,12 +231,25 @@ struct sink {
 /* loop.c: until stop_fd is readable. */
 void sink_loop(struct sink *s);
 
+/* ---- session.c ---- */
+
+/* 0, -ECANCELED or -EIO with *e. */
+int sink_connect(struct sink *s, struct dberror *e);
+void sink_disconnect(struct sink *s);
+
 /*
  * One statement with text parameters, or several without. 0 and *out (may be NULL: not wanted);
  * -ECANCELED, or -EIO with *e.
  */
 int sink_query(struct sink *s, const char *sql, int count, const char *const *values,
 	       PGresult **out, struct dberror *e);
+
+/* Of the database as a whole: say it once, try again later; e->lost: disconnect. */
+void sink_trouble(struct sink *s, const struct dberror *e);
+void sink_no_trouble(struct sink *s);
+
+/* How long to wait the next time. */
+int64_t sink_backoff(int64_t last_us, int64_t first_us, int64_t most_us);
 
 /* ---- insert.c ---- */
 
