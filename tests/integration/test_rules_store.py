@@ -2,6 +2,7 @@
 """Rules that store into tables of one's own: the paper's first rule, over both protocols, with tables that are
 missing or locked, and under kills."""
 
+import base64
 import contextlib
 import json
 import random
@@ -193,6 +194,40 @@ def test_rows_that_are_refused_are_counted_with_the_reason(stack):
     mqtt.eventually(
         lambda: stack.query("select matched, errors from rule_status") == [(4, 1)], 15, "the counters' sum"
     )
+
+
+def test_row_that_is_refused_is_published_by_the_error_action(stack):
+    stack.policy("ear", ("subscribe", "errors/#"), ("receive", "errors/#"))
+    stack.devices("ear", service=True, policy="ear")
+    stack.devices("dev-1")
+    table(stack, "small (n smallint)")
+    error_action = {"republish": {"topic": "errors/${device()}", "qos": 1}}
+    rule(stack, "small", "SELECT n FROM 'm/d/+/d2c'", store("small"), error_action=error_action)
+    broker = stack.started()
+    in_force(stack, "small")
+    ear = stack.connected(broker, "ear")
+    ear.subscribe("errors/#")
+    client = stack.connected(broker, "dev-1")
+    assert client.publish("m/d/dev-1/d2c", b'{"n": 40000}') == 0
+    message = ear.receive()
+    report = json.loads(message.payload)
+    assert message.topic == "errors/dev-1"
+    assert (report["ruleName"], report["clientId"]) == ("small", "dev-1")
+    assert base64.b64decode(report["base64OriginalPayload"]) == b'{"n": 40000}'
+    [failure] = report["failures"]
+    assert (failure["failedAction"], failure["failedResource"]) == ("store", "public.small")
+    assert failure["errorMessage"].startswith('value "40000" is out of range for type smallint')
+
+
+def test_presence_is_stored_by_a_rule(stack):
+    stack.devices("dev-1")
+    table(stack, "seen (device text, connected boolean, at timestamptz)")
+    rule(stack, "seen", "SELECT device, connected, at FROM 'm/presence/+'", store("seen"))
+    broker = stack.started()
+    in_force(stack, "seen")
+    stack.connected(broker, "dev-1").disconnect()
+    sql = "select connected from public.seen where device = 'dev-1' order by at, connected desc"
+    assert stack.wait_rows(sql, count=2) == [(True,), (False,)]
 
 
 # --- Nobody waits for a rule ---
