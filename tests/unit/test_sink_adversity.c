@@ -367,6 +367,66 @@ static void test_what_the_journal_cannot_keep_is_missed_and_counted(void **state
 	assert_sql(f->base, "select count(*) from app.open where n = 20009", "1");
 }
 
+/* Long messages: a few fill a segment. */
+static void put_long(struct sink_fixture *f, int from, int n)
+{
+	char json[2100];
+
+	for (int i = from; i < from + n; i++) {
+		snprintf(json, sizeof(json), "{\"n\": %d, \"pad\": \"%2000d\"}", i, 0);
+		store_fixture_put(f->base, "dev-1", json);
+	}
+}
+
+/* Whatever is done and released beside it: a table that waits keeps what it waits for. */
+static void test_what_a_locked_table_waits_for_is_kept_from_the_moment_it_waits(void **state)
+{
+	struct sink_fixture *f = *state;
+	PGconn *positions, *locked;
+
+	reopen_journal(f, 32 << 20);
+	begun(state, "locked", "open");
+	put_long(f, 0, 1);
+	count(f, "locked", 1);
+	sink_fixture_stop(f);
+	put_long(f, 1, 599);
+	positions = hold(f, "lock table fieldgate.sink_position in access exclusive mode");
+	locked = hold(f, "lock table app.locked in access exclusive mode");
+	sink_fixture_start(f);
+	store_fixture_start(f->base);
+	store_fixture_settle(f->base);
+	let_go(positions);
+	count(f, "open", 600);
+	let_go(locked);
+	count(f, "locked", 600);
+	assert_each_once(f, "open", 600);
+	assert_each_once(f, "locked", 600);
+}
+
+static void test_what_a_locked_table_waits_for_is_kept_over_a_restart(void **state)
+{
+	struct sink_fixture *f = *state;
+	PGconn *positions, *locked;
+
+	reopen_journal(f, 32 << 20);
+	begun(state, "locked", "open");
+	locked = hold(f, "lock table app.locked in access exclusive mode");
+	put_long(f, 0, 600);
+	count(f, "open", 600);
+	sink_fixture_stop(f);
+	positions = hold(f, "lock table fieldgate.sink_position in access exclusive mode");
+	sink_fixture_start(f);
+	store_fixture_start(f->base);
+	store_fixture_settle(f->base);
+	let_go(positions);
+	put_long(f, 600, 10);
+	count(f, "open", 610);
+	let_go(locked);
+	count(f, "locked", 610);
+	assert_each_once(f, "open", 610);
+	assert_each_once(f, "locked", 610);
+}
+
 /* ---- connections ---- */
 
 /* The rows are seen before the answer comes by. */
@@ -574,6 +634,8 @@ int main(void)
 		sink_test(test_position_that_is_gone_is_made_again),
 		sink_test(test_old_copy_of_the_journal_repeats_nothing),
 		sink_test(test_what_the_journal_cannot_keep_is_missed_and_counted),
+		sink_test(test_what_a_locked_table_waits_for_is_kept_from_the_moment_it_waits),
+		sink_test(test_what_a_locked_table_waits_for_is_kept_over_a_restart),
 		sink_test(test_cut_commits_lose_and_repeat_nothing),
 		sink_test(test_cut_commits_repeat_nothing_when_their_table_has_changed),
 		sink_test(test_server_that_dies_and_comes_back_misses_nothing),
