@@ -164,8 +164,12 @@ static int accept_main(struct sink *s, struct journal_position p, struct dberror
 		return 0;
 	}
 	l->sent = false;
-	if (order > 0)
+	/* Of the process before this one, which was killed while the server still had its last
+	 * batch: those records are done. */
+	if (order > 0 && !journal_of_former_run(s->journal, p))
 		return somebody_else(p, e);
+	if (order > 0)
+		place(l, p);
 	if (order < 0) {
 		log_warn("sink_position", NULL,
 			 "the database went back from " POSITION " to " POSITION

@@ -299,6 +299,39 @@ static void reopen_journal(struct sink_fixture *f, uint64_t follower_max_bytes)
 		fail_msg("%s", err);
 }
 
+/* The server may still have a batch of a process that was killed, and commit it when the next one
+ * has read the position. */
+static void test_a_batch_that_a_killed_process_left_to_the_server_is_believed(void **state)
+{
+	struct sink_fixture *f = *state;
+	struct journal_position end;
+	char sql[256];
+	PGconn *left;
+
+	reopen_journal(f, 32 << 20);
+	begun(state, "open", NULL);
+	put_numbers(f, 0, 10);
+	count(f, "open", 10);
+	sink_fixture_stop(f);
+	put_numbers(f, 10, 90);
+	end = journal_end(f->base->journal);
+	reopen_journal(f, 32 << 20);
+	snprintf(sql, sizeof(sql),
+		 "with p as (update fieldgate.sink_position set segment = %llu, \"offset\" = %llu"
+		 " returning 1) insert into app.open select n from p, generate_series(10, 99) n",
+		 (unsigned long long)end.segment, (unsigned long long)end.offset);
+	left = hold(f, sql);
+	sink_fixture_start(f);
+	put_numbers(f, 100, 10);
+	store_fixture_await(f->base, "select least(count(*), 1) from pg_locks where not granted",
+			    1);
+	PQclear(PQexec(left, "commit"));
+	PQfinish(left);
+	count(f, "open", 110);
+	sink_fixture_settle(f);
+	assert_each_once(f, "open", 110);
+}
+
 static void copy_dir(const char *from, const char *to)
 {
 	char text[512];
@@ -636,6 +669,7 @@ int main(void)
 		sink_test(test_what_the_journal_cannot_keep_is_missed_and_counted),
 		sink_test(test_what_a_locked_table_waits_for_is_kept_from_the_moment_it_waits),
 		sink_test(test_what_a_locked_table_waits_for_is_kept_over_a_restart),
+		sink_test(test_a_batch_that_a_killed_process_left_to_the_server_is_believed),
 		sink_test(test_cut_commits_lose_and_repeat_nothing),
 		sink_test(test_cut_commits_repeat_nothing_when_their_table_has_changed),
 		sink_test(test_server_that_dies_and_comes_back_misses_nothing),
