@@ -16,8 +16,9 @@
 #include "plugin/plugin.h"
 
 #define TOPIC_MAX     65535
-#define COST_BYTES    4096 /* of a message, that cost as much as another message */
-#define COST_DOWNLINK 50   /* a record of the journal, which may have to be synced */
+#define COST_BYTES    4096     /* of a message, that cost as much as another message */
+#define COST_DOWNLINK 50       /* a record of the journal, which may have to be synced */
+#define RETRY_US      US_PER_S /* one that was appended and not synced is appended once more */
 
 struct item {
 	struct item *next;
@@ -37,7 +38,8 @@ struct plugin_bus {
 	struct item *first, **end;
 	size_t bytes;
 
-	struct rate_limit refusals; /* the broker's thread */
+	int64_t record_at_us; /* not before, as the journal takes nothing; the broker's thread */
+	struct rate_limit refusals; /* likewise */
 };
 
 /* --- The relay's side --- */
@@ -83,18 +85,19 @@ static int bus_publish(void *arg, const struct bus_message *m, uint64_t ticket)
 {
 	struct plugin_bus *b = arg;
 	struct item *item = NULL;
+	int rc = -EAGAIN; /* the broker's thread has not taken leave of what is in the way */
 
 	if (strlen(m->topic) > TOPIC_MAX || m->payload_len > INT_MAX)
 		return -EMSGSIZE;
 	pthread_mutex_lock(&b->lock);
-	if (has_room(b, m))
+	if (has_room(b, m)) {
 		item = copy(m, ticket);
+		rc = item ? 0 : b->first ? -EAGAIN : -ENOMEM;
+	}
 	if (item)
 		put(b, item);
 	pthread_mutex_unlock(&b->lock);
-	if (item)
-		return 0;
-	return atomic_load(&b->count) > 0 ? -EAGAIN : -ENOMEM;
+	return rc;
 }
 
 static uint64_t bus_settled(void *arg)
@@ -152,8 +155,12 @@ static bool publish(struct plugin *p, struct item *item, int *cost)
 	*cost = 1 + (int)(m->payload_len / COST_BYTES);
 	if (!item->recorded && pipeline_is_downlink(m->topic, &device, &device_len)) {
 		*cost += COST_DOWNLINK;
-		if (record(p, item) != 0)
+		if (clock_monotonic_us() < b->record_at_us)
 			return false;
+		if (record(p, item) != 0) {
+			b->record_at_us = clock_monotonic_us() + RETRY_US;
+			return false;
+		}
 	}
 	rc = mosquitto_broker_publish_copy(NULL, m->topic, (int)m->payload_len, m->payload, m->qos,
 					   m->retain, NULL);
