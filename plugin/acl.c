@@ -156,6 +156,8 @@ static int check(struct plugin *p, const struct mosquitto_evt_acl_check *e,
 			downlink_session(p, s);
 		return MOSQ_ERR_SUCCESS;
 	}
+	if (s && action == POLICY_RECEIVE)
+		downlink_refused(p, s, e->topic);
 	/* Deliveries are refused in silence, and so is the question about a retained message's
 	 * publisher (check_retain_source), which has no address. */
 	if (action == POLICY_RECEIVE || !mosquitto_client_address(e->client))

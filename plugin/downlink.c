@@ -5,7 +5,7 @@
  * message counts as delivered when that question came for a connected session of the device and the
  * answer was yes; if it has not come by the TICK after the next, no subscription fits. Then the
  * message stays, with all behind it, and is not published again before the device subscribes to
- * something. (Mosquitto 2.0 has no event for the PUBACK.)
+ * something, or, if the answer was no, before the registry has changed. (Mosquitto 2.0 has no event for the PUBACK.)
  *
  * Looked at are: devices of which the database says that a message was added, sessions that begin
  * or subscribe, and, for whatever was missed, all sessions in turn.
@@ -46,7 +46,7 @@ struct downlink_device {
 	int64_t published; /* id of the message, in the list of this name */
 	uint64_t topic;	   /* its hash */
 	unsigned passes;   /* since then */
-	bool taken;
+	bool taken, refused;
 	int64_t delivered; /* id of a message that is still to be marked, or NONE */
 	char id[];
 };
@@ -109,6 +109,12 @@ static bool may_take(const struct plugin *p, struct session *s)
 	       mosquitto_client_sub_count(s->client) > 0;
 }
 
+/* Nor will it take it now: unless it was the registry that said no, and has changed. */
+static bool took_it_not(const struct plugin *p, const struct session *s, int64_t id)
+{
+	return s->not_taken == id && (!s->not_allowed || s->not_allowed == p->generation);
+}
+
 /* A session that may take the message; id NONE: one that is worth a question. */
 static struct session *find_taker(const struct plugin *p, const char *device, int64_t id)
 {
@@ -116,8 +122,8 @@ static struct session *find_taker(const struct plugin *p, const char *device, in
 
 	for (struct session *s = sessions_live_of(&p->sessions, device); s;
 	     s = sessions_next_of(s)) {
-		bool refused_before =
-			id == NONE ? s->not_taken && now_us < s->ask_again_us : s->not_taken == id;
+		bool refused_before = id == NONE ? s->not_taken && now_us < s->ask_again_us
+						 : took_it_not(p, s, id);
 
 		if (!refused_before && may_take(p, s))
 			return s;
@@ -158,16 +164,32 @@ static void sweep(struct plugin *p)
 
 /* ---- published ---- */
 
-void downlink_taken(struct plugin *p, const struct session *s, const char *topic)
+/* The device whose message that is, or NULL. */
+static struct downlink_device *published_to(struct downlink *d, const struct session *s,
+					    const char *topic)
 {
-	struct downlink *d = &p->downlink;
 	struct downlink_device *e;
 
 	if (TAILQ_EMPTY(&d->published) || s->state != SESSION_LIVE)
-		return;
+		return NULL;
 	e = *slot_of(d, s->principal_id);
-	if (e && e->in == &d->published && e->topic == hash_text(topic))
+	return e && e->in == &d->published && e->topic == hash_text(topic) ? e : NULL;
+}
+
+void downlink_taken(struct plugin *p, const struct session *s, const char *topic)
+{
+	struct downlink_device *e = published_to(&p->downlink, s, topic);
+
+	if (e)
 		e->taken = true;
+}
+
+void downlink_refused(struct plugin *p, const struct session *s, const char *topic)
+{
+	struct downlink_device *e = published_to(&p->downlink, s, topic);
+
+	if (e)
+		e->refused = true;
 }
 
 static void not_taken(struct plugin *p, struct downlink_device *e, const char *why)
@@ -179,12 +201,13 @@ static void not_taken(struct plugin *p, struct downlink_device *e, const char *w
 	for (struct session *s = sessions_live_of(&p->sessions, e->id); s;
 	     s = sessions_next_of(s)) {
 		s->not_taken = e->published;
+		s->not_allowed = e->refused ? p->generation : 0;
 		s->ask_again_us = d->passed_us + NOT_TAKEN_PAUSE_US;
 	}
 	if (rate_limit_pass(&d->not_taken, NOT_TAKEN_LOG_US, &suppressed))
 		log_warn("downlink_not_taken", e->id,
 			 "message %lld of table downlink %s; it waits, and those behind it, until "
-			 "the device subscribes or it expires%s",
+			 "that has changed or it expires%s",
 			 (long long)e->published, why, rate_limit_note(note, suppressed));
 	forget(d, e);
 }
@@ -201,7 +224,9 @@ static void settle(struct plugin *p)
 			move(e, &d->wanted);
 		} else if (++e->passes >= 2) {
 			if (sessions_live_of(&p->sessions, e->id))
-				not_taken(p, e, "fits no subscription of the device");
+				not_taken(p, e,
+					  e->refused ? "is not allowed by the policy of the device"
+						     : "fits no subscription of the device");
 			else
 				forget(d, e);
 		}
@@ -224,7 +249,7 @@ static void publish(struct plugin *p, struct downlink_device *e, const struct do
 	}
 	e->published = a->version;
 	e->passes = 0;
-	e->taken = false;
+	e->taken = e->refused = false;
 	len = snprintf(topic, sizeof(topic), "m/d/%s/c2d%s%s", e->id, a->name ? "/" : "",
 		       a->name ? a->name : "");
 	if (len >= TOPIC_MAX || mosquitto_validate_utf8(topic, len) != MOSQ_ERR_SUCCESS ||

@@ -47,6 +47,9 @@ bool downlink_busy(const struct plugin *p);
 /* This session is new, or subscribes to something. */
 void downlink_session(struct plugin *p, struct session *s);
 
+/* It would, and the policy of the device does not let it. */
+void downlink_refused(struct plugin *p, const struct session *s, const char *topic);
+
 /* The broker puts a message on this topic into this session. */
 void downlink_taken(struct plugin *p, const struct session *s, const char *topic);
 

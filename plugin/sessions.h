@@ -40,6 +40,7 @@ struct session {
 
 	/* See downlink.c: no subscription fits this message, or 0; the next time to ask for one. */
 	int64_t not_taken, ask_again_us;
+	uint64_t not_allowed; /* it was refused by the registry of this generation; 0: it was not */
 
 	/* The last judgement, good for the snapshot of this generation only. */
 	uint64_t judged;

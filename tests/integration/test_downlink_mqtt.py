@@ -247,6 +247,18 @@ def test_a_device_may_not_receive_what_its_policy_forbids(stack):
     assert undelivered(stack) == ["forbidden"]
 
 
+def test_a_device_that_may_receive_later_gets_what_was_forbidden(stack):
+    stack.policy("quiet", ("subscribe", "m/d/+/c2d/#"))
+    stack.devices("dev-1", policy="quiet")
+    broker = stack.started()
+    device = stack.connected(broker, "dev-1")
+    device.subscribe("m/d/dev-1/c2d/#")
+    send(stack, "dev-1", "forbidden")
+    broker.wait_log("event=downlink_not_taken", timeout=WAIT_S)
+    stack.query("insert into policy_rule (policy, action, filter) values ('quiet', 'receive', 'm/d/+/c2d')")
+    assert texts(device, 1) == ["forbidden"]
+
+
 def test_a_suspended_device_gets_nothing_until_it_may_come_back(stack):
     stack.devices("dev-1")
     broker = stack.started()
