@@ -5,7 +5,8 @@
  * message counts as delivered when that question came for a connected session of the device and the
  * answer was yes; if it has not come by the TICK after the next, no subscription fits. Then the
  * message stays, with all behind it, and is not published again before the device subscribes to
- * something, or, if the answer was no, before the registry has changed. (Mosquitto 2.0 has no event for the PUBACK.)
+ * something, or, if the answer was no, before the registry has changed. (Mosquitto 2.0 has no event
+ * for the PUBACK.)
  *
  * Looked at are: devices of which the database says that a message was added, sessions that begin
  * or subscribe, and, for whatever was missed, all sessions in turn.
