@@ -36,7 +36,7 @@
 #define AWAY_PAUSE_US	    (100 * US_PER_MS) /* and does not listen */
 #define NOT_TAKEN_PAUSE_US  (10 * US_PER_S)   /* has it expired meanwhile? */
 #define NOT_TAKEN_LOG_US    (10 * US_PER_S)
-#define LAST_WAIT_MS	    1000
+#define LAST_WAIT_MS	    5000
 #define NONE		    (-1)
 #define TOPIC_MAX	    512 /* sql/0011_downlink.sql allows less */
 
@@ -327,12 +327,13 @@ static int ask(struct downlink *d, struct downlink_device *e, enum document_oper
 static void ask_wanted(struct plugin *p)
 {
 	struct downlink *d = &p->downlink;
-	struct downlink_device *e;
+	struct downlink_device *e, *next;
 	int rc = 0;
 
 	if (d->passed_us < d->paused_until_us)
 		return;
-	while (rc == 0 && (e = TAILQ_FIRST(&d->wanted))) {
+	for (e = TAILQ_FIRST(&d->wanted); e && rc == 0; e = next) {
+		next = TAILQ_NEXT(e, list);
 		if (find_taker(p, e->id, NONE))
 			rc = ask(d, e, DOCUMENT_DOWNLINK_NEXT);
 		else if (e->delivered != NONE)
@@ -390,6 +391,19 @@ int downlink_open(struct plugin *p, char *err, size_t err_len)
 	return documents_open(&d->documents, &o, err, err_len);
 }
 
+static void ask_last(struct downlink *d)
+{
+	struct downlink_device *e, *next;
+
+	for (e = TAILQ_FIRST(&d->wanted); e; e = next) {
+		next = TAILQ_NEXT(e, list);
+		if (e->delivered == NONE)
+			forget(d, e);
+		else if (ask(d, e, DOCUMENT_DOWNLINK_DONE) != 0)
+			return;
+	}
+}
+
 static void last_answer(void *arg, const struct document_answer *a)
 {
 	struct plugin *p = arg;
@@ -410,19 +424,13 @@ static void mark_last(struct plugin *p)
 {
 	struct downlink *d = &p->downlink;
 	int64_t until_us = clock_monotonic_us() + LAST_WAIT_MS * US_PER_MS;
-	struct downlink_device *e;
 	int64_t left_us;
 
 	settle(p);
 	while (!TAILQ_EMPTY(&d->wanted) || !TAILQ_EMPTY(&d->asked)) {
 		struct pollfd fd = {.fd = documents_fd(d->documents), .events = POLLIN};
 
-		while ((e = TAILQ_FIRST(&d->wanted))) {
-			if (e->delivered == NONE)
-				forget(d, e);
-			else if (ask(d, e, DOCUMENT_DOWNLINK_DONE) != 0)
-				break;
-		}
+		ask_last(d);
 		left_us = until_us - clock_monotonic_us();
 		if (left_us <= 0 || TAILQ_EMPTY(&d->asked) ||
 		    poll(&fd, 1, (int)(left_us / US_PER_MS)) <= 0)
@@ -434,14 +442,18 @@ static void mark_last(struct plugin *p)
 void downlink_close(struct plugin *p)
 {
 	struct downlink *d = &p->downlink;
+	struct downlink_device *e;
 
 	if (!d->buckets)
 		return;
 	if (d->documents)
 		mark_last(p);
 	documents_close(d->documents);
-	for (size_t i = 0; i < BUCKETS; i++)
-		while (d->buckets[i])
-			forget(d, d->buckets[i]);
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while ((e = d->buckets[i])) {
+			d->buckets[i] = e->next;
+			free(e);
+		}
+	}
 	free(d->buckets);
 }

@@ -36,7 +36,7 @@ struct downlink {
 /* Does not wait for the database. 0, or -errno with a message in err. */
 int downlink_open(struct plugin *p, char *err, size_t err_len);
 
-/* Marks what was delivered, for which it waits a second at most. */
+/* Marks what was delivered, for which it waits five seconds at most. */
 void downlink_close(struct plugin *p);
 
 void downlink_tick(struct plugin *p);

@@ -332,6 +332,36 @@ def test_a_broker_that_is_stopped_repeats_nothing(stack):
         assert device.payloads == [str(n) for n in range(40)]
 
 
+def test_a_broker_that_is_stopped_marks_what_many_devices_have(stack):
+    """More than are under way to the database at a time."""
+    ids = [f"dev-{n}" for n in range(120)]
+    stack.devices(*ids)
+    broker = stack.started()
+    devices = {id: stack.connected(broker, id) for id in ids}
+    for id, device in devices.items():
+        device.subscribe(f"m/d/{id}/c2d", qos=0)
+    stack.query("insert into downlink (device, payload) select id, '1' from device where id ~ '^dev-'")
+    got = collections.Counter()
+    got[ids[0]] += len(texts(devices[ids[0]], 1))
+    assert broker.stop() == 0
+    for id, device in devices.items():
+        with contextlib.suppress(Closed, TimeoutError):
+            while True:
+                device.receive(timeout=5)
+                got[id] += 1
+        device.drop()
+    broker.start()
+    for id, device in devices.items():
+        device.accepted()
+        device.subscribe(f"m/d/{id}/c2d", qos=0)
+    wait_delivered(stack)
+    time.sleep(0.5)
+    for id, device in devices.items():
+        device.ping()
+        got[id] += len(device.messages)
+    assert got == {id: 1 for id in ids}
+
+
 def test_a_broker_that_is_killed_loses_nothing_and_repeats_one_message_a_device_at_most(stack):
     ids = [f"dev-{n}" for n in range(6)]
     kills, count = 4, 40
