@@ -87,11 +87,11 @@ def test_all_connections_of_a_suspended_fleet_are_closed(stack):
 
 def test_will_of_a_suspended_device_is_not_published(stack):
     stack.devices("dev-1")
-    stack.policy("ear", ("subscribe", "#"), ("receive", "#"))
+    stack.policy("ear", ("subscribe", "m/d/#"), ("receive", "m/d/#"))
     stack.devices("ear", service=True, policy="ear")
     broker = stack.started()
     ear = stack.connected(broker, "ear")
-    assert ear.subscribe("#") == 1
+    assert ear.subscribe("m/d/#") == 1
     will = Will("m/d/dev-1/d2c", b'{"temperature": -1}')
     client = stack.connected(broker, "dev-1", will=will)
     stack.set_state("dev-1", "suspended")
