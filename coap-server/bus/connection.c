@@ -248,6 +248,18 @@ bool connection_was_silent(const struct connection *c)
 	return c->silent;
 }
 
+bool connection_was_dismissed(const struct connection *c)
+{
+	switch (c->refused) {
+	case MQTT_RC_SERVER_SHUTTING_DOWN:
+	case MQTT_RC_SESSION_TAKEN_OVER:
+	case MQTT_RC_ADMINISTRATIVE_ACTION:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* --- Messages --- */
 
 enum connection_sent connection_publish(struct connection *c, const struct bus_message *m, int *mid,

@@ -67,6 +67,10 @@ void connection_why(const struct connection *c, char *text, size_t len);
 /* It ended because the broker was silent, not because it wanted to. */
 bool connection_was_silent(const struct connection *c);
 
+/* The broker said why it ended it, and that is no message of ours: it stops, or others have come
+ * under our name, or its operator wants it. */
+bool connection_was_dismissed(const struct connection *c);
+
 /* May this be published at all? 0, or -EINVAL. Any thread. */
 int connection_check_topic(const char *topic);
 

@@ -370,7 +370,8 @@ static void drop(struct bus_client *b, bool polite)
 
 static void ended(struct bus_client *b)
 {
-	bool on_wire, silent = connection_was_silent(b->connection);
+	bool on_wire, innocent = connection_was_silent(b->connection) ||
+				 connection_was_dismissed(b->connection);
 	char why[512];
 
 	connection_why(b->connection, why, sizeof(why));
@@ -381,7 +382,7 @@ static void ended(struct bus_client *b)
 	pthread_mutex_lock(&b->lock);
 	on_wire = b->ring.on_wire > 0;
 	pthread_mutex_unlock(&b->lock);
-	if (b->entered && on_wire && !b->answered && !silent) {
+	if (b->entered && on_wire && !b->answered && !innocent) {
 		b->fruitless++;
 		give_up_poison(b);
 	}

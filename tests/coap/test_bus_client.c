@@ -182,6 +182,7 @@ struct odd_broker {
 	const char *poison; /* ends the connection when this topic is published */
 	atomic_bool healed; /* not any more */
 	atomic_uint ended;  /* connections, for that */
+	unsigned char why;  /* and it says so: a reason of MQTT 5; 0: it says nothing */
 };
 
 static bool read_all(SSL *ssl, unsigned char *to, size_t len)
@@ -212,7 +213,11 @@ static bool serve_packet(struct odd_broker *o, SSL *ssl)
 	topic = body[0] * 256u + body[1];
 	if (o->poison && !atomic_load(&o->healed) && strlen(o->poison) == topic &&
 	    memcmp(body + 2, o->poison, topic) == 0) {
+		const unsigned char disconnect[] = {0xe0, 0x02, o->why, 0x00};
+
 		atomic_fetch_add(&o->ended, 1);
+		if (o->why)
+			SSL_write(ssl, disconnect, sizeof(disconnect));
 		return false;
 	}
 	memcpy(puback + 2, body + 2 + topic, 2);
@@ -564,6 +569,38 @@ static void test_a_message_to_a_device_is_never_given_up(void **state)
 	odd_stop(&odd);
 }
 
+/* Two servers with one service, say, that take the connection from each other. */
+static void test_who_is_sent_away_for_another_reason_blames_no_message(void **state)
+{
+	const unsigned char reasons[] = {0x8b, 0x8e, 0x98}; /* MQTT 5 section 3.14.2.1 */
+
+	(void)state;
+	for (size_t n = 0; n < sizeof(reasons); n++) {
+		struct odd_broker odd = {.poison = "m/any", .why = reasons[n]};
+		struct bus_client_options o;
+		struct bus_client *b;
+
+		odd_start(&odd);
+		o = options(odd.port);
+		b = open_client(&o);
+		assert_int_equal(publish(b, "m/any", 1), 0);
+		for (int i = 0; atomic_load(&odd.ended) < 15; i++) {
+			assert_true(i < 2 * LOOKS);
+			usleep(20000);
+			if (i % 25 == 0)
+				bus_client_renew(b); /* no delay */
+		}
+		atomic_store(&odd.healed, true);
+		for (int i = 0; settled(b) < 1; i++) {
+			assert_true(i < LOOKS);
+			usleep(20000);
+		}
+		assert_int_equal(stats_of(b).refused, 0);
+		bus_client_close(b);
+		odd_stop(&odd);
+	}
+}
+
 static void test_another_name_in_the_brokers_certificate(void **state)
 {
 	struct bus_broker broker;
@@ -743,6 +780,7 @@ int main(void)
 		cmocka_unit_test(test_a_silent_listener_is_left_for_another_try),
 		cmocka_unit_test(test_a_message_that_ends_each_connection_is_given_up),
 		cmocka_unit_test(test_a_message_to_a_device_is_never_given_up),
+		cmocka_unit_test(test_who_is_sent_away_for_another_reason_blames_no_message),
 		cmocka_unit_test(test_another_name_in_the_brokers_certificate),
 		cmocka_unit_test(test_another_ca),
 		cmocka_unit_test(test_a_certificate_that_the_broker_does_not_want),
