@@ -171,7 +171,7 @@ int payload_decode(struct arena *a, enum payload_format format, const void *data
 		   const struct decode_limits *limits, struct payload *out, char *reason,
 		   size_t reason_len)
 {
-	struct value v;
+	struct value v = {.type = VALUE_NULL};
 	int rc = payload_parse(a, format, data, len, limits, &v, reason, reason_len);
 
 	return rc ? rc : payload_interpret(a, format, &v, limits, out, reason, reason_len);
