@@ -305,6 +305,8 @@ static enum sink_outcome finish(struct attempt *a)
 	free(sql.data);
 	if (rc == -EIO && !a->e->lost)
 		l->sent = false;
+	else if (rc != 0 && !l->key)
+		a->s->sent[a->s->sent_next++ % SINK_SENT_MAX] = l->sent_to;
 	if (rc == -EIO && a->e->class == SQLSTATE_POSITION)
 		a->s->positions_read = false;
 	return outcome_of(rc);

@@ -32,6 +32,7 @@
 #include "core/sink/table.h"
 #include "core/store/database.h"
 
+#define SINK_SENT_MAX  8
 #define SINK_LANES_MAX 16 /* tables that wait, each with a position of its own */
 
 /* ---- targets.c ---- */
@@ -202,9 +203,12 @@ struct sink {
 	bool positions_read; /* with this connection */
 	enum sink_mode mode;
 	struct journal_position begin_at; /* where to begin when the database has no position */
-	bool fresh;			  /* begin there whatever the database has */
-	bool forget;			  /* its positions are to be deleted */
-	bool known;			  /* the main lane's position is what the database had */
+	struct journal_position
+		sent[SINK_SENT_MAX]; /* of the main lane's commits without an answer */
+	unsigned sent_next;
+	bool fresh;  /* begin there whatever the database has */
+	bool forget; /* its positions are to be deleted */
+	bool known;  /* the main lane's position is what the database had */
 
 	struct sink_lane main;
 	struct sink_lane *lanes[SINK_LANES_MAX]; /* in no order */

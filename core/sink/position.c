@@ -93,9 +93,8 @@ static void place(struct sink_lane *l, struct journal_position p)
 
 /* The commit whose fate was unknown has succeeded. If what was read for it was given up meanwhile,
  * for rules or tables have changed, it must not be read again. */
-static void sent_has_arrived(struct sink *s, struct sink_lane *l)
+static void sent_has_arrived(struct sink *s, struct sink_lane *l, struct journal_position to)
 {
-	struct journal_position to = l->sent_to;
 	bool given_up = journal_position_compare(l->read_to, to) != 0;
 
 	sink_lane_arrived(s, l, to);
@@ -147,10 +146,33 @@ static int somebody_else(struct journal_position p, struct dberror *e)
 	return -EIO;
 }
 
+/* A commit that was on its way when its connection was given up may come to the server late. */
+static bool was_sent(const struct sink *s, struct journal_position p)
+{
+	for (size_t i = 0; i < SINK_SENT_MAX; i++)
+		if (journal_position_compare(s->sent[i], p) == 0)
+			return true;
+	return false;
+}
+
+static int accept_later(struct sink *s, struct journal_position p, struct dberror *e)
+{
+	if (was_sent(s, p)) {
+		sent_has_arrived(s, &s->main, p);
+		return 0;
+	}
+	/* So may one of the process before this one, which was killed: those records are done. */
+	if (journal_of_former_run(s->journal, p)) {
+		place(&s->main, p);
+		return 0;
+	}
+	return somebody_else(p, e);
+}
+
 static int accept_main(struct sink *s, struct journal_position p, struct dberror *e)
 {
 	struct sink_lane *l = &s->main;
-	int order;
+	int order = journal_position_compare(p, l->committed);
 
 	if (!s->known && !journal_reached(l->reader, p))
 		return put_back(s, p, e);
@@ -158,18 +180,9 @@ static int accept_main(struct sink *s, struct journal_position p, struct dberror
 		place(l, p);
 		return 0;
 	}
-	order = journal_position_compare(p, l->committed);
-	if (l->sent && journal_position_compare(p, l->sent_to) == 0) {
-		sent_has_arrived(s, l);
-		return 0;
-	}
 	l->sent = false;
-	/* Of the process before this one, which was killed while the server still had its last
-	 * batch: those records are done. */
-	if (order > 0 && !journal_of_former_run(s->journal, p))
-		return somebody_else(p, e);
 	if (order > 0)
-		place(l, p);
+		return accept_later(s, p, e);
 	if (order < 0) {
 		log_warn("sink_position", NULL,
 			 "the database went back from " POSITION " to " POSITION
@@ -198,7 +211,7 @@ static int accept_lane(struct sink *s, const char *key, struct journal_position 
 	if (!l)
 		return journal_reached(s->main.reader, p) ? sink_add_lane(s, key, p) : 0;
 	if (l->sent && journal_position_compare(p, l->sent_to) == 0)
-		sent_has_arrived(s, l);
+		sent_has_arrived(s, l, p);
 	else if (journal_position_compare(p, l->committed) != 0)
 		place(l, p);
 	l->sent = false;
@@ -245,6 +258,8 @@ static int accept_all(struct sink *s, const PGresult *r, struct dberror *e)
 	return accept_main(s, position_of(r, 0), e);
 }
 
+/* `for update`: a commit that is under way, of a connection that was lost or of a process that was
+ * killed, is waited for. */
 int sink_read_positions(struct sink *s, struct dberror *e)
 {
 	char journal[SINK_JOURNAL_TEXT];
@@ -254,7 +269,7 @@ int sink_read_positions(struct sink *s, struct dberror *e)
 	sink_journal_text(s, journal);
 	rc = sink_query(s,
 			"select target, segment, \"offset\" from fieldgate.sink_position"
-			" where journal = $1::uuid order by target",
+			" where journal = $1::uuid order by target for update",
 			1, (const char *const[]){journal}, &r, e);
 	if (rc != 0)
 		return rc;

@@ -32,7 +32,7 @@ struct cut_proxy {
 	size_t completed_len;
 	_Atomic int cuts;
 	_Atomic unsigned delay_ready_ms;
-	_Atomic bool stop;
+	_Atomic bool stop, cut_now;
 	pthread_t thread;
 };
 
@@ -120,8 +120,12 @@ static void *run(void *arg)
 	while (!atomic_load(&p->stop)) {
 		struct pollfd fds[1 + 2 * CONNECTIONS_MAX] = {
 			{.fd = p->listener, .events = POLLIN}};
-		size_t n = p->count;
+		size_t n;
 
+		while (atomic_load(&p->cut_now) && p->count > 0)
+			close_pair(p, 0);
+		atomic_store(&p->cut_now, false);
+		n = p->count;
 		for (size_t i = 0; i < n; i++) {
 			fds[1 + 2 * i] = (struct pollfd){.fd = p->client[i], .events = POLLIN};
 			fds[2 + 2 * i] = (struct pollfd){.fd = p->server[i], .events = POLLIN};
@@ -208,6 +212,11 @@ void cut_proxy_cut_tags(struct cut_proxy *p, const char *tag, int n)
 void cut_proxy_delay_ready(struct cut_proxy *p, unsigned ms)
 {
 	atomic_store(&p->delay_ready_ms, ms);
+}
+
+void cut_proxy_cut_now(struct cut_proxy *p)
+{
+	atomic_store(&p->cut_now, true);
 }
 
 int cut_proxy_left(struct cut_proxy *p)

@@ -22,6 +22,9 @@ void cut_proxy_cut_commits(struct cut_proxy *p, int n);
 /* The same for another command tag, such as "SELECT 1". None may be left. */
 void cut_proxy_cut_tags(struct cut_proxy *p, const char *tag, int n);
 
+/* Cut all connections that there are, now or within 20 ms. */
+void cut_proxy_cut_now(struct cut_proxy *p);
+
 /* How many of them are still to come. */
 int cut_proxy_left(struct cut_proxy *p);
 

@@ -528,6 +528,55 @@ static void test_cut_commits_repeat_nothing_when_their_table_has_changed(void **
 	assert_each_once(f, "open", 150);
 }
 
+/* Backends of a sink that wait for a lock in sink_advance or before. */
+static long waiting_backends(struct sink_fixture *f)
+{
+	return store_fixture_number(f->base,
+				    "select count(*) from pg_stat_activity where wait_event_type ="
+				    " 'Lock' and usename = 'fieldgate_ingest'");
+}
+
+static void await_waiting(struct sink_fixture *f, long n, int64_t most_us)
+{
+	int64_t deadline = clock_monotonic_us() + most_us;
+
+	while (waiting_backends(f) < n && clock_monotonic_us() < deadline)
+		usleep(2000);
+}
+
+/* The server goes on with what it was told, though nobody waits for its answer. Whether it gets so
+ * far before its lock_timeout is a matter of speed; what is stored is not. */
+static void test_commit_that_comes_late_repeats_nothing(void **state)
+{
+	struct sink_fixture *f = *state;
+	struct cut_proxy *p;
+	char url[192];
+
+	store_into(f, "open");
+	p = cut_proxy_start(&f->base->cluster, f->base->dir, url, sizeof(url));
+	f->options.database_url = url;
+	sink_fixture_start(f);
+	sink_fixture_in_force(f);
+	for (int i = 0; i < 5; i++) {
+		PGconn *holder;
+
+		put_numbers(f, i * 20, 10);
+		count(f, "open", i * 20 + 10);
+		holder = PQconnectdb(f->base->cluster.owner_url);
+		PQclear(PQexec(holder, "begin"));
+		PQclear(PQexec(holder, "select from fieldgate.sink_position for update"));
+		put_numbers(f, i * 20 + 10, 10);
+		await_waiting(f, 1, 400 * US_PER_MS);
+		cut_proxy_cut_now(p);
+		await_waiting(f, 2, 300 * US_PER_MS);
+		let_go(holder);
+		count(f, "open", i * 20 + 20);
+	}
+	sink_fixture_stop(f);
+	cut_proxy_stop(p);
+	assert_each_once(f, "open", 100);
+}
+
 static void test_server_that_dies_and_comes_back_misses_nothing(void **state)
 {
 	struct sink_fixture *f = begun(state, "open", NULL);
@@ -672,6 +721,7 @@ int main(void)
 		sink_test(test_a_batch_that_a_killed_process_left_to_the_server_is_believed),
 		sink_test(test_cut_commits_lose_and_repeat_nothing),
 		sink_test(test_cut_commits_repeat_nothing_when_their_table_has_changed),
+		sink_test(test_commit_that_comes_late_repeats_nothing),
 		sink_test(test_server_that_dies_and_comes_back_misses_nothing),
 		sink_test(test_killed_processes_store_each_message_once),
 	};
