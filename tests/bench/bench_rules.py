@@ -19,7 +19,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from bench.bench_mqtt import Bench, Cpu, stored, wait_for_rows, wait_until  # noqa: E402
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
-TURNS, FLOOD_S = (1, 3) if QUICK else (5, 6)
+TURNS, FLOOD_S = (1, 3) if QUICK else (3, 5)
 LOADED, MATCHING = 200, 10
 
 # Each of them holds for every message of the load.
