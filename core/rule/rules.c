@@ -139,6 +139,9 @@ int rules_open(struct rules **out, struct registry *registry)
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_mutex_init(&r->building, NULL);
 	atomic_store(&r->seen, UINT64_MAX);
+	/* What the copy on disk has is in force before anybody can ask at the same time: who comes
+	 * while another compiles gets the set before, and that would be none. */
+	(void)rules_ready(r);
 	*out = r;
 	return 0;
 }

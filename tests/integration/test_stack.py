@@ -17,31 +17,12 @@ import paho.mqtt.client as mqtt
 import psycopg2
 import pytest
 
+from harness.ports import free_port, free_udp_port
+
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 120
 DEMO_ROWS = 10
 STOP_LIMIT_S = 60
-
-
-def free_ports(count):
-    """Ports that nobody listens on, below the range that the kernel gives to clients."""
-    sockets, ports = [], []
-    candidate = 12000 + os.getpid() % 8000
-    while len(ports) < count:
-        candidate += 1
-        try:
-            for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-                s = socket.socket(family)
-                sockets.append(s)
-                if family == socket.AF_INET6:
-                    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                s.bind((address, candidate))
-        except OSError:
-            continue
-        ports.append(candidate)
-    for s in sockets:
-        s.close()
-    return ports
 
 
 class Stack:
@@ -50,7 +31,7 @@ class Stack:
     def __init__(self, run_dir, as_user=(), command=("make", "run")):
         self.run_dir = Path(run_dir)
         self.command = command
-        self.mqtt_port, self.coap_port, self.pg_port = free_ports(3)
+        self.mqtt_port, self.coap_port, self.pg_port = free_port(), free_udp_port(), free_port()
         self.as_user = list(as_user)
         self.process = None
         self.text = ""
