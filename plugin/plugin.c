@@ -2,7 +2,6 @@
 /* What Mosquitto calls by name: version, init, cleanup. The rest are callbacks, registered here. */
 #include "plugin/plugin.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,20 +64,6 @@ static const char *config_path(const struct mosquitto_opt *options, int count)
 	return path;
 }
 
-/* The pipeline's threads take no signals: SIGHUP and SIGTERM are the broker's. */
-static int open_pipeline(struct plugin *p, char *err, size_t err_len)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pipeline_open(&p->pipeline, &p->config, "mqtt", DURABILITY_WRITE,
-			   plugin_bus_of(p->bus), err, err_len);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return rc;
-}
-
 static int register_callbacks(struct plugin *p)
 {
 	int rc;
@@ -107,7 +92,8 @@ static int start(struct plugin *p, const struct mosquitto_opt *options, int coun
 	if (!path)
 		return -1;
 	if (config_load(&p->config, path, err, sizeof(err)) != 0 ||
-	    open_pipeline(p, err, sizeof(err)) != 0) {
+	    pipeline_open(&p->pipeline, &p->config, "mqtt", DURABILITY_WRITE, plugin_bus_of(p->bus),
+			  err, sizeof(err)) != 0) {
 		log_error("plugin_init", NULL, "%s", err);
 		return -1;
 	}

@@ -275,61 +275,26 @@ end
 $$;
 comment on function forget_downlinks is 'Delete messages that were delivered or expired long ago; returns how many';
 
--- As before, and old messages to devices.
-create or replace function maintain() returns setof text
+-- maintain() as it was is a part of it now.
+alter function maintain() rename to maintain_storage;
+revoke execute on function maintain_storage() from fieldgate_ingest;
+comment on function maintain_storage is 'The part of maintain() that is about partitions, columns and old sequence numbers';
+
+create function maintain() returns setof text
 	language plpgsql security definer set search_path = fieldgate, pg_temp set lock_timeout = '300ms'
 as $$
 declare
-	v_table text;
 	v_count bigint;
-	v_waiting interval;
 begin
 	if not pg_try_advisory_xact_lock(1178026324, 3) then
 		return next 'another session is at it';
 		return;
 	end if;
-
-	-- Messages that wait in a journal may repeat what was stored before them: while they wait (for
-	-- a week at most, the process may be gone for good), the window is longer.
-	select least(coalesce(max(now() - updated_at + lag), '0'), '7 days') into v_waiting
-	from ingest where backlog_bytes > 0;
-	-- Bounded, so that it ends within the processes' database.timeout_s; the next call goes on.
-	delete from sequence_seen where ctid = any (array(
-		select ctid from sequence_seen
-		where ts < now() - v_waiting - make_interval(days => setting_value('sequence_window_days'))
-		limit 2000000));
-	get diagnostics v_count = row_count;
-	if v_count > 0 then
-		return next format('forgot %s old sequence numbers', v_count);
-	end if;
-
 	v_count := forget_downlinks();
 	if v_count > 0 then
 		return next format('deleted %s old messages to devices', v_count);
 	end if;
-
-	foreach v_table in array array['telemetry', 'dead_letter', 'presence_event'] loop
-		begin
-			v_count := make_partitions(v_table, now(), now() + make_interval(
-				days => setting_value('partitions_ahead') * setting_value('partition_days')));
-			if v_count > 0 then
-				return next format('made %s partitions of %s', v_count, v_table);
-			end if;
-		exception when lock_not_available then
-			return next format('postponed: partitions of %s; the table is locked', v_table);
-		end;
-	end loop;
-
-	begin
-		return query select * from add_latest_columns();
-	exception when lock_not_available then
-		return next 'postponed: columns of telemetry_latest; the table is in use';
-	end;
-	begin
-		return query select * from drop_old_partitions();
-	exception when lock_not_available then
-		return next 'postponed: dropping old partitions; a long transaction uses them';
-	end;
+	return query select * from maintain_storage();
 end
 $$;
 comment on function maintain is 'Call it every few minutes: makes partitions ahead, drops what retention does not keep, forgets old sequence numbers and messages to devices, gives telemetry_latest new metrics. Returns a line for each thing done; when another session is at it, it does nothing';
@@ -339,6 +304,6 @@ comment on function maintain is 'Call it every few minutes: makes partitions ahe
 grant usage on type downlink_subtopic, downlink_answer to fieldgate_ingest, fieldgate_reader;
 grant select on downlink to fieldgate_reader;
 grant execute on function downlink_next(text, text, bigint, text), downlink_done(text, bigint, text),
-	downlink_waiting(),
+	downlink_waiting(), maintain(),
 	downlink_enqueue(uuid, text, text[], text[], bytea[], integer[], text[], timestamptz[], bigint[])
 	to fieldgate_ingest;

@@ -2,7 +2,6 @@
 #include "coap-server/bus/internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -11,6 +10,7 @@
 #include <mosquitto.h>
 
 #include "core/base/clock.h"
+#include "core/base/thread.h"
 #include "core/journal/journal.h"
 
 /* With the lock held; the thread is to be told once for all that it has not looked at. */
@@ -118,21 +118,6 @@ static void release(struct bus_client *b)
 	free(b);
 }
 
-/* Signals are not this thread's: one that writes to a closed socket would end the process. */
-static int start_thread(struct bus_client *b)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&b->thread, NULL, bus_client_run, b);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		pthread_setname_np(b->thread, "bus");
-	return -rc;
-}
-
 int bus_client_open(struct bus_client **out, const struct bus_client_options *o)
 {
 	struct bus_client *b = calloc(1, sizeof(*b));
@@ -151,7 +136,7 @@ int bus_client_open(struct bus_client **out, const struct bus_client_options *o)
 	if (rc == 0)
 		rc = ring_init(&b->ring, o->max_in_flight, BUS_MAX_BYTES);
 	if (rc == 0)
-		rc = start_thread(b);
+		rc = thread_start(&b->thread, "bus", bus_client_run, b);
 	if (rc != 0) {
 		release(b);
 		return rc;

@@ -6,7 +6,6 @@
 #include "core/document/document.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,6 +14,7 @@
 #include "core/base/clock.h"
 #include "core/base/hash.h"
 #include "core/base/pgconn.h"
+#include "core/base/thread.h"
 #include "core/document/internal.h"
 
 #define CHANGES_MAX 4096 /* kept one by one; beyond, anything may have changed */
@@ -367,21 +367,6 @@ static void release(struct documents *d)
 	free(d);
 }
 
-/* The host program's signals are none of this thread's business. */
-static int start_thread(struct documents *d)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&d->thread, NULL, document_thread, d);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		(void)pthread_setname_np(d->thread, "fg-document");
-	return -rc;
-}
-
 static int prepare(struct documents *d, const struct document_options *o)
 {
 	d->o = *o;
@@ -393,7 +378,7 @@ static int prepare(struct documents *d, const struct document_options *o)
 		return -ENOMEM;
 	if (d->stop_fd < 0 || d->wake_fd < 0 || d->ready_fd < 0)
 		return -errno;
-	return start_thread(d);
+	return thread_start(&d->thread, "fg-document", document_thread, d);
 }
 
 int documents_open(struct documents **out, const struct document_options *o, char *err,

@@ -10,13 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/thread.h"
 #include "core/journal/internal.h"
 
 static uint64_t end_of(const struct segment *s)
@@ -317,21 +317,12 @@ void journal_spare_ask(struct journal *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
-/* Signals are the host process's business: none may land on this thread. */
 int journal_sync_start(struct journal *j)
 {
-	sigset_t all, old;
-	int rc;
+	int rc = thread_start(&j->thread, "journal-sync", sync_main, j);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&j->thread, NULL, sync_main, j);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		return -rc;
-	j->thread_started = true;
-	pthread_setname_np(j->thread, "journal-sync");
-	return 0;
+	j->thread_started = rc == 0;
+	return rc;
 }
 
 void journal_sync_stop(struct journal *j)

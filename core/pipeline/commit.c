@@ -3,11 +3,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <unistd.h>
+
+#include "core/base/thread.h"
 
 /* Tickets that follow each other, whose records are in one segment of the journal. */
 struct span {
@@ -129,21 +130,12 @@ static void *commit_main(void *arg)
 	return NULL;
 }
 
-/* Signals are the host process's business: none may land on this thread. */
 static int start_thread(struct commit *c)
 {
-	sigset_t all, old;
-	int rc;
+	int rc = thread_start(&c->thread, "pipeline-commit", commit_main, c);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&c->thread, NULL, commit_main, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		return -rc;
-	c->started = true;
-	pthread_setname_np(c->thread, "pipeline-commit");
-	return 0;
+	c->started = rc == 0;
+	return rc;
 }
 
 /* --- The owner --- */

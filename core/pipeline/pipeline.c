@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Wires registry, rules, journal, store, relay and sink together. There is no queue and no state of
- * its own here: what is accepted is in the journal before pipeline_publish returns, and everything
- * after that is the store's.
+ * Wires registry, rules and journal together with those who follow the journal: store, relay and
+ * sink. There is no queue here: what is accepted is in the journal before pipeline_publish returns,
+ * and everything after that is theirs.
  */
 #include "core/pipeline/pipeline.h"
 

@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/pgconn.h"
+#include "core/base/thread.h"
 #include "core/registry/registry_load.h"
 
 #define BACKOFF_MIN_US (100 * US_PER_MS)
@@ -339,21 +339,6 @@ static const struct snapshot *load_copy(const char *path, bool *found)
 	return empty ? snapshot_build(empty, 0) : NULL;
 }
 
-/* A thread of ours must not be the one that a signal of the process is given to. */
-static int start_thread(struct registry *r)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&r->thread, NULL, run, r);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		pthread_setname_np(r->thread, "fg-registry");
-	return -rc;
-}
-
 static void registry_free(struct registry *r)
 {
 	snapshot_release(r->current);
@@ -408,7 +393,7 @@ int registry_open(struct registry **out, const struct registry_options *o, char 
 		snprintf(err, err_len, "registry: out of memory or file descriptors");
 		return -ENOMEM;
 	}
-	rc = start_thread(r);
+	rc = thread_start(&r->thread, "fg-registry", run, r);
 	if (rc != 0) {
 		snprintf(err, err_len, "registry: cannot start a thread: %s", strerror(-rc));
 		registry_free(r);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/thread.h"
 #include "core/relay/internal.h"
 
 #define ARENA_CHUNK (64 * 1024)
@@ -308,21 +308,6 @@ static int prepare(struct relay *r, const struct relay_options *o)
 	return rc;
 }
 
-/* The host program's signals are none of this thread's business. */
-static int start_thread(struct relay *r)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&r->thread, NULL, run, r);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		(void)pthread_setname_np(r->thread, "fg-relay");
-	return -rc;
-}
-
 int relay_start(struct relay **out, const struct relay_options *o, struct journal *j,
 		struct rules *rules, char *err, size_t err_len)
 {
@@ -341,7 +326,7 @@ int relay_start(struct relay **out, const struct relay_options *o, struct journa
 	pthread_mutex_init(&r->mutex, NULL);
 	rc = prepare(r, o);
 	if (rc == 0)
-		rc = start_thread(r);
+		rc = thread_start(&r->thread, "fg-relay", run, r);
 	if (rc != 0) {
 		snprintf(err, err_len, "%s: cannot start the relay: %s", o->position_path,
 			 strerror(-rc));

@@ -3,7 +3,6 @@
 #include "core/sink/sink.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/pgconn.h"
+#include "core/base/thread.h"
 #include "core/sink/internal.h"
 
 #define ARENA_CHUNK (256 * 1024)
@@ -31,21 +31,6 @@ static void *run(void *arg)
 {
 	sink_loop(arg);
 	return NULL;
-}
-
-/* The host program's signals are none of this thread's business. */
-static int start_thread(struct sink *s)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&s->thread, NULL, run, s);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		(void)pthread_setname_np(s->thread, "fg-sink");
-	return -rc;
 }
 
 static void release(struct sink *s)
@@ -104,7 +89,7 @@ int sink_start(struct sink **out, const struct sink_options *o, struct journal *
 	}
 	rc = prepare(s, o, j, rules);
 	if (rc == 0)
-		rc = start_thread(s);
+		rc = thread_start(&s->thread, "fg-sink", run, s);
 	if (rc != 0) {
 		snprintf(err, err_len, "cannot start what stores for rules: %s", strerror(-rc));
 		release(s);

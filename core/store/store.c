@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/pgconn.h"
+#include "core/base/thread.h"
 #include "core/store/writer.h"
 
 #define DEAD_LETTERS_INTERVAL_US (10 * US_PER_S)
@@ -115,21 +115,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* The host program's signals are none of this thread's business. */
-static int start_thread(struct store *s)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&s->thread, NULL, run, s);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		(void)pthread_setname_np(s->thread, "fg-store");
-	return -rc;
-}
-
 static void release(struct store *s)
 {
 	writer_free(&s->w);
@@ -177,7 +162,7 @@ int store_start(struct store **out, const struct store_options *o, struct journa
 	pthread_mutex_init(&s->mutex, NULL);
 	rc = prepare(s, o, j);
 	if (rc == 0)
-		rc = start_thread(s);
+		rc = thread_start(&s->thread, "fg-store", run, s);
 	if (rc != 0) {
 		snprintf(err, err_len, "cannot start the store: %s", strerror(-rc));
 		release(s);
