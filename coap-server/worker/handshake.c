@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coap-server/auth/psk.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/registry/certificate.h"
+#include "core/registry/psk.h"
 
 #define REFUSAL_INTERVAL_US (10 * US_PER_S)
 

@@ -45,9 +45,9 @@ void identify_again(struct identity *out, const struct snapshot *s, const char *
 		    enum credential_kind kind, const uint8_t *fingerprint);
 
 /*
- * For those who look a credential up themselves (coap-server/auth): out is filled as if by them.
- * identify_proven: the peer has proven to hold this credential; is it let in? identify_refuse: it
- * has not; principal: who it says it is, if that is known, else NULL.
+ * For those who look a credential up themselves (psk.h, coap-server/auth): out is filled as if by
+ * them. identify_proven: the peer has proven to hold this credential; is it let in?
+ * identify_refuse: it has not; principal: who it says it is, if that is known, else NULL.
  */
 void identify_proven(struct identity *out, const struct snapshot *s, const struct credential *c);
 void identify_refuse(struct identity *out, const struct principal *principal, enum refusal refusal,

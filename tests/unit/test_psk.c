@@ -15,7 +15,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
-#include "coap-server/auth/psk.h"
+#include "core/registry/psk.h"
 
 #define MASTER "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
 #define OTHER  "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\n"

@@ -2,8 +2,8 @@
 /* A device proves itself by a pre-shared key (RFC 4279). The identity is what it was registered
  * with; credential.fingerprint is its SHA-256, credential.material the sealed key
  * (core/registry/secret.h). Any thread. */
-#ifndef FG_AUTH_PSK_H
-#define FG_AUTH_PSK_H
+#ifndef FG_REGISTRY_PSK_H
+#define FG_REGISTRY_PSK_H
 
 #include <stddef.h>
 #include <stdint.h>

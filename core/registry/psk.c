@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state of the device counts before its key is opened: of one that is not let in, no key is in
  * memory. */
-#include "coap-server/auth/psk.h"
+#include "core/registry/psk.h"
 
 #include <errno.h>
 
