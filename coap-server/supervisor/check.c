@@ -43,11 +43,11 @@ static int check_together(const struct config *c, char *err, size_t err_len)
 		return fail(err, err_len,
 			    "coap.client_ca_file is set, coap.certificate_file is not: who asks "
 			    "for certificates must show one");
-	if (!c->coap_certificate_file && !c->secrets_key_file)
+	if (!c->coap_certificate_file && !secret_keys_given(c->secrets_key_file))
 		return fail(err, err_len,
 			    "neither coap.certificate_file nor secrets.key_file is set, so nobody "
-			    "could connect: set the first for certificates and JWT, the second for "
-			    "pre-shared keys");
+			    "could connect: set the first for certificates and JWT, the second "
+			    "(or " SECRET_KEYS_VARIABLE " in the environment) for pre-shared keys");
 	if (!c->coap_keylog_device != !c->coap_keylog_file)
 		return fail(err, err_len,
 			    "coap.keylog_device and coap.keylog_file need each other: set both, "
@@ -89,9 +89,7 @@ static int check_keys(const struct config *c, char *err, size_t err_len)
 	struct secret_keys *keys;
 	char why[512];
 
-	if (!c->secrets_key_file)
-		return 0;
-	if (secret_keys_load(&keys, c->secrets_key_file, why, sizeof(why)) != 0)
+	if (secret_keys_open(&keys, c->secrets_key_file, why, sizeof(why)) != 0)
 		return fail(err, err_len, "secrets.key_file: %s", why);
 	secret_keys_free(keys);
 	return 0;

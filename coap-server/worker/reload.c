@@ -12,8 +12,7 @@
 
 int reload_keys(const struct config *c, struct secret_keys **keys, char *err, size_t err_len)
 {
-	*keys = NULL;
-	return c->secrets_key_file ? secret_keys_load(keys, c->secrets_key_file, err, err_len) : 0;
+	return secret_keys_open(keys, c->secrets_key_file, err, err_len);
 }
 
 void reload_rules(struct worker *w)

@@ -74,7 +74,7 @@ const struct setting settings[] = {
 	CHOICE("mqtt.token_auth", mqtt_token_auth, "off", "off|services|all",
 	       "Who may log in with user name and token instead of a certificate, on listeners that do not require one."),
 	OPTIONAL("secrets.key_file", secrets_key_file,
-	     "File with the master key that opens the pre-shared keys in the database: 64 hexadecimal digits a line, mode 0600. The first seals, all open."),
+	     "File with the master key that opens the pre-shared keys in the database: 64 hexadecimal digits a line, mode 0600. The first seals, all open. When it is not set, the environment variable `FIELDGATE_MASTER_KEY` is asked: keys in the same order, separated by newlines, blanks or commas."),
 	OPTIONAL("bus.host", bus_host,
 	     "The broker, by the name in its certificate: what CoAP devices post is published there, and what rules republish. Without it fieldgate-coap publishes nothing."),
 	NUMBER("bus.port", bus_port, "8883", 1, 65535,

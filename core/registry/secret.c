@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The file is read into one buffer on the stack, which is wiped: a FILE would leave the keys in
- * memory that others get.
+ * memory that others get. What is in the environment stays there, for the next reading.
  */
 #include "core/registry/secret.h"
 
@@ -23,13 +23,14 @@
 #define VERSION	     1
 #define KEY_LEN	     32 /* AES-256 */
 #define KEY_HEX	     (2 * KEY_LEN)
-#define KEY_ID_LEN   8
+#define KEY_ID_LEN   SECRET_KEY_ID_LEN
 #define NONCE_LEN    12 /* SP 800-38D section 5.2.1.1: what GCM is meant for */
 #define TAG_LEN	     16
 #define NONCE_AT     (1 + KEY_ID_LEN)
 #define SEALED_AT    (NONCE_AT + NONCE_LEN)
 #define KEYS_MAX     32
 #define FILE_MAX     8192
+#define SEPARATORS   " \t\r\n,"
 #define ROOT_MODES   (S_IWGRP | S_IXGRP | S_IRWXO)
 #define OTHERS_MODES (S_IRWXG | S_IRWXO)
 
@@ -45,7 +46,8 @@ struct secret_keys {
 
 struct reading {
 	struct secret_keys *keys;
-	const char *path;
+	const char *from; /* path of the file, or name of the variable */
+	const char *unit; /* what is counted there */
 	char *err;
 	size_t err_len;
 };
@@ -61,7 +63,7 @@ static int refuse(const struct reading *r, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(r->err, r->err_len, "%s: %s", r->path, what);
+	snprintf(r->err, r->err_len, "%s: %s", r->from, what);
 	return -1;
 }
 
@@ -110,13 +112,13 @@ static int take_line(const struct reading *r, const char *line, size_t len, unsi
 	if (len == 0 || line[0] == '#')
 		return 0;
 	if (r->keys->count == KEYS_MAX)
-		return refuse(r, "line %u: more than %d keys; remove those that seal nothing more",
-			      number, KEYS_MAX);
+		return refuse(r, "%s %u: more than %d keys; remove those that seal nothing more",
+			      r->unit, number, KEYS_MAX);
 	if (!parse_key(line, len, k->key))
 		return refuse(r,
-			      "line %u is no master key: %d hexadecimal digits are, as `openssl "
-			      "rand -hex %d` prints them",
-			      number, KEY_HEX, KEY_LEN);
+			      "%s %u is no master key: %d hexadecimal digits are, as `openssl rand "
+			      "-hex %d` prints them",
+			      r->unit, number, KEY_HEX, KEY_LEN);
 	if (EVP_Digest(k->key, KEY_LEN, digest, NULL, EVP_sha256(), NULL) != 1)
 		return refuse(r, "out of memory");
 	memcpy(k->id, digest, KEY_ID_LEN);
@@ -181,7 +183,7 @@ static int read_all(const struct reading *r, int fd, char *text, size_t *len)
 
 static int load(const struct reading *r)
 {
-	int fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+	int fd = open(r->from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
 	char text[FILE_MAX];
 	size_t len;
 
@@ -199,19 +201,74 @@ static int load(const struct reading *r)
 	return rc;
 }
 
-int secret_keys_load(struct secret_keys **out, const char *path, char *err, size_t err_len)
+static int finish(const struct reading *r, int rc, struct secret_keys **out)
 {
-	struct reading r = {calloc(1, sizeof(*r.keys)), path, err, err_len};
-
 	*out = NULL;
-	if (!r.keys)
-		return refuse(&r, "out of memory");
-	if (load(&r) != 0) {
-		secret_keys_free(r.keys);
+	if (rc == -ENOMEM)
+		return refuse(r, "out of memory");
+	if (rc != 0) {
+		secret_keys_free(r->keys);
 		return -1;
 	}
-	*out = r.keys;
+	*out = r->keys;
 	return 0;
+}
+
+int secret_keys_load(struct secret_keys **out, const char *path, char *err, size_t err_len)
+{
+	struct reading r = {calloc(1, sizeof(*r.keys)), path, "line", err, err_len};
+
+	return finish(&r, r.keys ? load(&r) : -ENOMEM, out);
+}
+
+static int load_variable(const struct reading *r, const char *text)
+{
+	unsigned number = 1;
+
+	for (text += strspn(text, SEPARATORS); *text; text += strspn(text, SEPARATORS), number++) {
+		size_t n = strcspn(text, SEPARATORS);
+
+		if (take_line(r, text, n, number) != 0)
+			return -1;
+		text += n;
+	}
+	return 0;
+}
+
+/* A variable that is set to nothing is what a template makes of one that is not set. */
+static const char *variable(void)
+{
+	const char *text = getenv(SECRET_KEYS_VARIABLE);
+
+	return text && text[strspn(text, SEPARATORS)] ? text : NULL;
+}
+
+bool secret_keys_given(const char *path)
+{
+	return path || variable();
+}
+
+int secret_keys_open(struct secret_keys **out, const char *path, char *err, size_t err_len)
+{
+	struct reading r = {NULL, SECRET_KEYS_VARIABLE, "key", err, err_len};
+
+	*out = NULL;
+	if (path)
+		return secret_keys_load(out, path, err, err_len);
+	if (!secret_keys_given(path))
+		return 0;
+	r.keys = calloc(1, sizeof(*r.keys));
+	return finish(&r, r.keys ? load_variable(&r, variable()) : -ENOMEM, out);
+}
+
+size_t secret_keys_count(const struct secret_keys *k)
+{
+	return k ? k->count : 0;
+}
+
+const uint8_t *secret_key_id(const struct secret_keys *k, size_t i)
+{
+	return k->keys[i].id;
 }
 
 void secret_keys_free(struct secret_keys *k)

@@ -11,6 +11,7 @@
 #ifndef FG_REGISTRY_SECRET_H
 #define FG_REGISTRY_SECRET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,22 @@ struct secret_keys; /* master keys: one seals, all open */
  */
 int secret_keys_load(struct secret_keys **out, const char *path, char *err, size_t err_len);
 void secret_keys_free(struct secret_keys *k);
+
+/*
+ * The master keys that a process was given: those of the file; without one (path NULL) those of the
+ * environment variable, in which newlines, blanks or commas separate them; *out is NULL when that
+ * is not set either. For the rest as secret_keys_load. Not while another thread changes the
+ * environment.
+ */
+#define SECRET_KEYS_VARIABLE "FIELDGATE_MASTER_KEY"
+int secret_keys_open(struct secret_keys **out, const char *path, char *err, size_t err_len);
+bool secret_keys_given(const char *path);
+
+/* How many there are, and the key id of each, of SECRET_KEY_ID_LEN bytes: 0 is the one that seals.
+ */
+#define SECRET_KEY_ID_LEN 8
+size_t secret_keys_count(const struct secret_keys *k);
+const uint8_t *secret_key_id(const struct secret_keys *k, size_t i);
 
 /* out: SECRET_OVERHEAD + len bytes. 0; -EINVAL: len is 0 or above SECRET_MAX, or context_len above
  * SECRET_CONTEXT_MAX; -ENOKEY; -ENOMEM. */

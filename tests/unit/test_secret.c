@@ -317,6 +317,79 @@ static void test_a_group_may_read_what_is_roots(void **state)
 	refused("others can read or change it");
 }
 
+/* --- the environment --- */
+
+static struct secret_keys *keys_of_variable(const char *content)
+{
+	struct secret_keys *k = NULL;
+
+	setenv(SECRET_KEYS_VARIABLE, content, 1);
+	if (secret_keys_open(&k, NULL, err, sizeof(err)) != 0)
+		fail_msg("%s", err);
+	unsetenv(SECRET_KEYS_VARIABLE);
+	return k;
+}
+
+static void test_master_keys_come_from_the_environment_when_no_file_is_named(void **state)
+{
+	static const char *const contents[] = {
+		KEY_1,		 KEY_1 "," KEY_2, " " KEY_1 " , " KEY_2 "\n", KEY_1 "\n" KEY_2 "\n",
+		KEY_1 " " KEY_2,
+	};
+	struct secret_keys *k = keys_of(KEY_1);
+	uint8_t sealed[SECRET_OVERHEAD + 4], out[SECRET_MAX];
+	size_t n = seal(k, "abcd", 4, sealed), len;
+
+	(void)state;
+	secret_keys_free(k);
+	for (size_t i = 0; i < sizeof(contents) / sizeof(*contents); i++) {
+		k = keys_of_variable(contents[i]);
+		assert_int_equal(secret_keys_count(k), i == 0 ? 1 : 2);
+		assert_int_equal(open_it(k, sealed, n, out, &len), 0);
+		assert_memory_equal(secret_key_id(k, 0), sealed + 1, SECRET_KEY_ID_LEN);
+		secret_keys_free(k);
+	}
+}
+
+static void test_a_file_that_is_named_counts_and_not_the_environment(void **state)
+{
+	struct secret_keys *file = keys_of(KEY_1), *k;
+
+	(void)state;
+	setenv(SECRET_KEYS_VARIABLE, KEY_2, 1);
+	assert_true(secret_keys_given(NULL) && secret_keys_given(path));
+	assert_int_equal(secret_keys_open(&k, path, err, sizeof(err)), 0);
+	assert_int_equal(secret_keys_count(k), 1);
+	assert_memory_equal(secret_key_id(k, 0), secret_key_id(file, 0), SECRET_KEY_ID_LEN);
+	secret_keys_free(k);
+	unlink(path);
+	assert_int_equal(secret_keys_open(&k, path, err, sizeof(err)), -1);
+	assert_null(k);
+	secret_keys_free(file);
+	unsetenv(SECRET_KEYS_VARIABLE);
+}
+
+static void test_an_environment_without_keys_is_none_and_a_bad_one_is_said(void **state)
+{
+	static const char *const nothing[] = {"", " ", ",\n"};
+	struct secret_keys *k = (struct secret_keys *)err;
+
+	(void)state;
+	unsetenv(SECRET_KEYS_VARIABLE);
+	assert_false(secret_keys_given(NULL));
+	assert_int_equal(secret_keys_open(&k, NULL, err, sizeof(err)), 0);
+	assert_null(k);
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(*nothing); i++)
+		assert_null(keys_of_variable(nothing[i]));
+	setenv(SECRET_KEYS_VARIABLE, KEY_1 "," SHORT, 1);
+	assert_int_equal(secret_keys_open(&k, NULL, err, sizeof(err)), -1);
+	assert_null(k);
+	if (!strstr(err, SECRET_KEYS_VARIABLE ": key 2 is no master key"))
+		fail_msg("%s", err);
+	assert_null(strstr(err, "00112233"));
+	unsetenv(SECRET_KEYS_VARIABLE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +404,9 @@ int main(void)
 		cmocka_unit_test(test_key_files_as_people_write_them),
 		cmocka_unit_test(test_bad_key_files_are_refused_with_what_and_where),
 		cmocka_unit_test(test_a_group_may_read_what_is_roots),
+		cmocka_unit_test(test_master_keys_come_from_the_environment_when_no_file_is_named),
+		cmocka_unit_test(test_a_file_that_is_named_counts_and_not_the_environment),
+		cmocka_unit_test(test_an_environment_without_keys_is_none_and_a_bad_one_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, drop_dir);
