@@ -6,12 +6,23 @@
 export AUTHORITY_NAME='' AUTHORITY_FINGERPRINT='' AUTHORITY_SERIAL='' AUTHORITY_NOT_BEFORE='' AUTHORITY_NOT_AFTER=''
 export AUTHORITY_BASE64='' AUTHORITIES_REGISTERED=''
 
-# The directories, below --dir, of the device CAs whose devices are accepted: the one that signs now, its
-# former generations, and those of others.
+# The directories, below --dir, of the CAs of these kinds that are in force: the one that signs now, then its former
+# generations. One that was retired has a file `retired`.
+authorities_in_force() { # KIND...
+	local kind place
+	for kind; do
+		for place in "$FLEET_DIR/$kind" "$FLEET_DIR/former/$kind"-*; do
+			[[ ! -e $place/cert.pem || -e $place/retired ]] || printf '%s\n' "${place#"$FLEET_DIR/"}"
+		done
+	done
+}
+
+# The device CAs whose devices are accepted: ours, and those of others.
 device_authorities() {
-	local directory
-	for directory in device-ca former/device-ca-* other-ca/*; do
-		[[ ! -r $FLEET_DIR/$directory/cert.pem ]] || printf '%s\n' "$directory"
+	local place
+	authorities_in_force device-ca
+	for place in "$FLEET_DIR"/other-ca/*; do
+		[[ ! -e $place/cert.pem || -e $place/retired ]] || printf '%s\n' "${place#"$FLEET_DIR/"}"
 	done
 }
 
