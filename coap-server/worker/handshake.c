@@ -99,8 +99,8 @@ bool handshake_resumed(void *arg, const struct dtls_identity *who)
 
 	if (!registry_ready(w->registry))
 		return false;
-	identify_again(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
-		       who->fingerprint);
+	identify_resumed(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
+			 who->fingerprint);
 	if (now.refusal != REFUSAL_NONE)
 		log_debug("resumption_refused", who->id, "%s", now.why);
 	return now.refusal == REFUSAL_NONE;

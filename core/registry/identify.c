@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * First whose credential it is, then whether it names itself so, then whether that principal is let
- * in. The texts are what an operator reads at three in the morning: they end with what to do.
+ * in, and last the dates. The texts are what an operator reads at three in the morning: they end
+ * with what to do.
  */
 #include "core/registry/identify.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+
+#include "core/base/clock.h"
 
 #define TOKEN_MAX	1024 /* bytes */
 #define FINGERPRINT_HEX (2 * FINGERPRINT_LEN + 1)
@@ -42,22 +46,20 @@ static void judge_state(struct identity *out, const struct principal *p)
 		return;
 	case PRINCIPAL_PENDING:
 		refuse(out, REFUSAL_PENDING,
-		       "pending: registered but not let in yet; to let it in: update "
-		       "fieldgate.principal set state = 'active' where id = '%s'",
+		       "pending: registered but not let in yet; to let it in: `pki/fleet approve "
+		       "%s`",
 		       p->id);
 		return;
 	case PRINCIPAL_SUSPENDED:
 		refuse(out, REFUSAL_SUSPENDED,
-		       "suspended; to let it in again: update fieldgate.principal set state = "
-		       "'active' where id = '%s'",
-		       p->id);
+		       "suspended; to let it in again: `pki/fleet resume %s`", p->id);
 		return;
 	case PRINCIPAL_REVOKED:
 		break;
 	}
 	refuse(out, REFUSAL_REVOKED,
 	       "revoked, which is meant to be for good: find out who still uses its key; if it was "
-	       "a mistake: update fieldgate.principal set state = 'active' where id = '%s'",
+	       "a mistake: `pki/fleet resume %s`",
 	       p->id);
 }
 
@@ -98,14 +100,96 @@ static void refuse_revoked_credential(struct identity *out, const struct snapsho
 	       id, others);
 }
 
-/* The principal's state goes first: of a suspended device that is what there is to mend. */
-static void judge(struct identity *out, const struct snapshot *s, const struct credential *c)
+static void start(struct identity *out)
 {
+	memset(out, 0, sizeof(*out));
+	out->valid_for_s = INT64_MAX;
+}
+
+static int64_t now_s(void)
+{
+	return clock_realtime_us() / US_PER_S;
+}
+
+/* The principal's state goes first: of a suspended device that is what there is to mend. */
+static void judge_staying(struct identity *out, const struct snapshot *s,
+			  const struct credential *c)
+{
+	const int64_t now = now_s();
+
 	out->credential = c;
 	out->principal = c->principal;
+	if (c->not_after != INT64_MAX)
+		out->valid_for_s = c->not_after > now ? c->not_after - now : 0;
 	judge_state(out, c->principal);
 	if (out->refusal == REFUSAL_NONE && c->revoked)
 		refuse_revoked_credential(out, s, c);
+}
+
+#define DATE_TEXT 32
+
+static const char *date_text(char out[DATE_TEXT], int64_t date_s)
+{
+	const time_t t = (time_t)date_s;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || strftime(out, DATE_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		snprintf(out, DATE_TEXT, "second %lld", (long long)date_s);
+	return out;
+}
+
+/* The command that gives the device a new credential of this kind. */
+static void refuse_expired(struct identity *out, const struct credential *c)
+{
+	const char *id = c->principal->id;
+	char since[DATE_TEXT];
+
+	date_text(since, c->not_after);
+	switch (c->kind) {
+	case CREDENTIAL_X509:
+	case CREDENTIAL_X509_KEY:
+		refuse(out, REFUSAL_EXPIRED,
+		       "its certificate has expired, on %s; issue a new one with `pki/fleet renew "
+		       "%s`",
+		       since, id);
+		return;
+	case CREDENTIAL_JWT:
+		refuse(out, REFUSAL_EXPIRED,
+		       "the key of its JWT has expired, on %s; register a new one with `pki/fleet "
+		       "jwt-key %s FILE`",
+		       since, id);
+		return;
+	case CREDENTIAL_PSK:
+		refuse(out, REFUSAL_EXPIRED,
+		       "its pre-shared key has expired, on %s; make a new one with `pki/fleet psk "
+		       "%s`",
+		       since, id);
+		return;
+	case CREDENTIAL_TOKEN:
+		break;
+	}
+	refuse(out, REFUSAL_EXPIRED,
+	       "its token has expired, on %s; register a new one in fieldgate.credential", since);
+}
+
+static void judge_dates(struct identity *out, const struct credential *c)
+{
+	const int64_t now = now_s();
+	char date[DATE_TEXT];
+
+	if (now > c->not_after)
+		refuse_expired(out, c);
+	else if (now < c->not_before)
+		refuse(out, REFUSAL_NOT_YET_VALID,
+		       "its credential is not valid before %s; is the clock of this machine right?",
+		       date_text(date, c->not_before));
+}
+
+static void judge(struct identity *out, const struct snapshot *s, const struct credential *c)
+{
+	judge_staying(out, s, c);
+	if (out->refusal == REFUSAL_NONE)
+		judge_dates(out, c);
 }
 
 static void refuse_unknown_certificate(struct identity *out, const struct snapshot *s,
@@ -135,7 +219,7 @@ void identify_certificate(struct identity *out, const struct snapshot *s,
 {
 	const struct credential *c = snapshot_credential(s, CREDENTIAL_X509, cert->fingerprint);
 
-	memset(out, 0, sizeof(*out));
+	start(out);
 	if (!c)
 		c = snapshot_credential(s, CREDENTIAL_X509_KEY, cert->key_fingerprint);
 	if (!c) {
@@ -187,7 +271,7 @@ void identify_token(struct identity *out, const struct snapshot *s, const char *
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	const struct credential *c = NULL;
 
-	memset(out, 0, sizeof(*out));
+	start(out);
 	/* The digest is what is looked up, so how long that takes tells nothing of any token. */
 	if (token_fingerprint(fingerprint, id, token))
 		c = snapshot_credential(s, CREDENTIAL_TOKEN, fingerprint);
@@ -209,7 +293,7 @@ void identify_again(struct identity *out, const struct snapshot *s, const char *
 	const struct principal *p = snapshot_principal(s, id);
 	const struct credential *c;
 
-	memset(out, 0, sizeof(*out));
+	start(out);
 	out->principal = p;
 	if (!p) {
 		refuse(out, REFUSAL_UNKNOWN,
@@ -227,16 +311,24 @@ void identify_again(struct identity *out, const struct snapshot *s, const char *
 		       snapshot_credential_count(s, p));
 		return;
 	}
-	judge(out, s, c);
+	judge_staying(out, s, c);
 	if (c->principal != p)
 		refuse(out, REFUSAL_NAME,
 		       "its credential is now registered for %s, no longer for %s",
 		       c->principal->id, p->id);
 }
 
+void identify_resumed(struct identity *out, const struct snapshot *s, const char *id,
+		      enum credential_kind kind, const uint8_t *fingerprint)
+{
+	identify_again(out, s, id, kind, fingerprint);
+	if (out->refusal == REFUSAL_NONE)
+		judge_dates(out, out->credential);
+}
+
 void identify_proven(struct identity *out, const struct snapshot *s, const struct credential *c)
 {
-	memset(out, 0, sizeof(*out));
+	start(out);
 	judge(out, s, c);
 }
 
@@ -245,7 +337,7 @@ void identify_refuse(struct identity *out, const struct principal *principal, en
 {
 	va_list ap;
 
-	memset(out, 0, sizeof(*out));
+	start(out);
 	out->principal = principal;
 	out->refusal = refusal;
 	va_start(ap, fmt);
@@ -264,6 +356,10 @@ const char *refusal_reason(enum refusal refusal)
 		return "it was set back to pending";
 	case REFUSAL_CREDENTIAL_REVOKED:
 		return "its credential was revoked";
+	case REFUSAL_EXPIRED:
+		return "its credential expired";
+	case REFUSAL_NOT_YET_VALID:
+		return "its credential is not valid yet";
 	default:
 		return "it is not registered any more";
 	}

@@ -22,6 +22,8 @@
 
 #define BINARY 1
 
+#define POSTGRES_EPOCH_S INT64_C(946684800) /* 2000-01-01T00:00:00Z */
+
 struct loading {
 	const struct registry_source *src;
 	struct snapshot_builder *builder;
@@ -65,6 +67,21 @@ static int64_t number(const PGresult *r, int column)
 	if (PQgetlength(r, 0, column) == sizeof(big_endian))
 		memcpy(&big_endian, PQgetvalue(r, 0, column), sizeof(big_endian));
 	return (int64_t)be64toh(big_endian);
+}
+
+/*
+ * A column of timestamptz as seconds since 1970; `none` when it is null. PostgreSQL counts
+ * microseconds since 2000, and its infinities are the ends of the range.
+ */
+static int64_t date(const PGresult *r, int column, int64_t none)
+{
+	const int64_t us = number(r, column);
+
+	if (PQgetisnull(r, 0, column))
+		return none;
+	if (us == INT64_MAX || us == INT64_MIN)
+		return us;
+	return us / US_PER_S - (us % US_PER_S < 0) + POSTGRES_EPOCH_S;
 }
 
 /* Each of these takes one row: 0, or -ENOMEM; everything else is the row's own fault. */
@@ -163,6 +180,10 @@ static int take_credential(struct loading *l, const PGresult *r)
 		rc = snapshot_add_credential(l->builder, (enum credential_kind)kind, fingerprint,
 					     principal, revoked, material,
 					     (size_t)PQgetlength(r, 0, 4), why, sizeof(why));
+	if (rc == 0)
+		rc = snapshot_limit_credential(l->builder, (enum credential_kind)kind, fingerprint,
+					       date(r, 5, INT64_MIN), date(r, 6, INT64_MAX), why,
+					       sizeof(why));
 	if (rc == 0 || rc == -ENOMEM)
 		return rc;
 	report(l, principal, "fieldgate.credential (%.20s, %s... of %.80s): %s", text(r, 0), hex,
@@ -197,7 +218,8 @@ static const struct {
 	 " order by policy, effect::text = 'allow'",
 	 take_right},
 	{"select id, kind::text, state::text, policy from fieldgate.principal", take_principal},
-	{"select kind::text, fingerprint, principal, revoked_at is not null, material"
+	{"select kind::text, fingerprint, principal, revoked_at is not null, material,"
+	 " not_before, not_after"
 	 " from fieldgate.credential",
 	 take_credential},
 	{"select name, revision, sql, actions::text, error_action::text from fieldgate.rule"

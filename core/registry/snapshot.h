@@ -49,7 +49,9 @@ struct credential {
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	const struct principal *principal;
 	bool revoked;
-	const uint8_t *material; /* NULL if there is none */
+	int64_t not_before, not_after; /* seconds since 1970, both included; INT64_MIN and
+					  INT64_MAX: no limit */
+	const uint8_t *material;       /* NULL if there is none */
 	size_t material_len;
 };
 
@@ -133,6 +135,11 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 			    const uint8_t fingerprint[FINGERPRINT_LEN], const char *principal,
 			    bool revoked, const void *material, size_t material_len, char *err,
 			    size_t err_len);
+/* The dates of a credential that was just added, which has none by itself. 0, or -EINVAL: it is
+ * not there. */
+int snapshot_limit_credential(struct snapshot_builder *b, enum credential_kind kind,
+			      const uint8_t fingerprint[FINGERPRINT_LEN], int64_t not_before,
+			      int64_t not_after, char *err, size_t err_len);
 int snapshot_add_rule(struct snapshot_builder *b, const struct snapshot_rule *rule, char *err,
 		      size_t err_len);
 

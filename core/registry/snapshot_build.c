@@ -305,6 +305,8 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 		.credential = {.kind = kind,
 			       .principal = &p->principal,
 			       .revoked = revoked,
+			       .not_before = INT64_MIN,
+			       .not_after = INT64_MAX,
 			       .material = (const uint8_t *)copy,
 			       .material_len = material ? material_len : 0},
 		.next = p->credentials,
@@ -313,6 +315,20 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 	p->credentials = c;
 	put(&s->credential_table, &s->credentials, snapshot_hash_credential(kind, fingerprint), c);
 	p->live_credentials += !revoked;
+	return 0;
+}
+
+int snapshot_limit_credential(struct snapshot_builder *b, enum credential_kind kind,
+			      const uint8_t fingerprint[FINGERPRINT_LEN], int64_t not_before,
+			      int64_t not_after, char *err, size_t err_len)
+{
+	struct credential *c =
+		(struct credential *)snapshot_credential(b->snapshot, kind, fingerprint);
+
+	if (!c)
+		return refuse(-EINVAL, err, err_len, "there is no such credential");
+	c->not_before = not_before;
+	c->not_after = not_after;
 	return 0;
 }
 

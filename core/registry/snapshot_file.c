@@ -6,7 +6,8 @@
  *                    counts of policies, principals, credentials, rules u32 each
  *     a policy:      name, count of its rights u32; each right: deny u8, action u8, filter
  *     a principal:   id, kind u8, state u8, policy's name
- *     a credential:  kind u8, revoked u8, fingerprint (32 bytes), principal's id,
+ *     a credential:  kind u8, revoked u8, not_before u64, not_after u64 (two's complement),
+ *                    fingerprint (32 bytes), principal's id,
  *                    has material u8, material's length u32, material
  *     a rule:        name, revision u64, sql, actions, has error action u8, error action
  *     CRC32C of all before, u32
@@ -15,6 +16,9 @@
  * actions are the numbers of the enums in snapshot.h and policy.h, so whoever changes those counts
  * the format up. Reading trusts nothing: each length is held against the bytes that are left, and
  * every entry goes through the same checks as a row of the database.
+ *
+ * Format 2, which had no dates, is still read: after an upgrade that meets a database that is down,
+ * devices come in by the copy that the former release has written, as they did before the upgrade.
  */
 #include "core/registry/snapshot.h"
 
@@ -32,7 +36,9 @@
 
 #define MAGIC	      "FGREGSNP"
 #define MAGIC_LEN     8
-#define FORMAT	      2 /* 2: rules, POLICY_RELAY */
+#define FORMAT	      3 /* 2: rules, POLICY_RELAY; 3: dates of credentials */
+#define FORMAT_DATES  3 /* since then */
+#define FORMAT_OLDEST 2 /* that is read */
 #define HEADER_LEN    (MAGIC_LEN + 4 + 8 + 4 * 4)
 #define CRC_LEN	      4
 #define FILE_MAX      ((size_t)1024 * 1024 * 1024)
@@ -124,6 +130,8 @@ static void put_credential(struct writer *w, const struct credential *c)
 {
 	put_number(w, c->kind, 1);
 	put_number(w, c->revoked, 1);
+	put_number(w, (uint64_t)c->not_before, 8);
+	put_number(w, (uint64_t)c->not_after, 8);
 	put_bytes(w, c->fingerprint, FINGERPRINT_LEN);
 	put_text(w, c->principal->id);
 	put_number(w, c->material != NULL, 1);
@@ -221,6 +229,7 @@ int snapshot_save(const struct snapshot *s, const char *path)
 
 struct reader {
 	const uint8_t *at, *end;
+	uint64_t format;
 	struct snapshot_builder *builder;
 	const char *path;
 	char *err;
@@ -342,24 +351,37 @@ static int get_principal(struct reader *r)
 		     why);
 }
 
+static bool get_dates(struct reader *r, uint64_t *not_before, uint64_t *not_after)
+{
+	*not_before = (uint64_t)INT64_MIN;
+	*not_after = INT64_MAX;
+	return r->format < FORMAT_DATES ||
+	       (get_number(r, not_before, 8) && get_number(r, not_after, 8));
+}
+
 static int get_credential(struct reader *r)
 {
 	const uint8_t *fingerprint, *material;
 	unsigned kind, revoked, has_material;
 	const char *principal;
-	uint64_t len;
+	uint64_t len, not_before, not_after;
 	char why[256];
+	int rc;
 
 	if (!get_small(r, CREDENTIAL_TOKEN, &kind) || !get_small(r, 1, &revoked) ||
+	    !get_dates(r, &not_before, &not_after) ||
 	    !(fingerprint = get_bytes(r, FINGERPRINT_LEN)) || !(principal = get_text(r)) ||
 	    !get_small(r, 1, &has_material) || !get_number(r, &len, 4) ||
 	    !(material = get_bytes(r, (size_t)len)) || (len > 0 && !has_material))
 		return damaged(r, "a credential cannot be read");
-	return added(r,
-		     snapshot_add_credential(r->builder, (enum credential_kind)kind, fingerprint,
-					     principal, revoked, has_material ? material : NULL,
-					     (size_t)len, why, sizeof(why)),
-		     why);
+	rc = snapshot_add_credential(r->builder, (enum credential_kind)kind, fingerprint, principal,
+				     revoked, has_material ? material : NULL, (size_t)len, why,
+				     sizeof(why));
+	if (rc == 0)
+		rc = snapshot_limit_credential(r->builder, (enum credential_kind)kind, fingerprint,
+					       (int64_t)not_before, (int64_t)not_after, why,
+					       sizeof(why));
+	return added(r, rc, why);
 }
 
 static int get_rule(struct reader *r)
@@ -393,7 +415,7 @@ static int check_envelope(struct reader *r)
 {
 	struct reader tail = *r;
 	const uint8_t *magic;
-	uint64_t format, crc;
+	uint64_t crc;
 
 	if ((size_t)(r->end - r->at) < HEADER_LEN + CRC_LEN)
 		return damaged(r, "too short");
@@ -401,14 +423,14 @@ static int check_envelope(struct reader *r)
 	tail.at = r->end;
 	get_number(&tail, &crc, CRC_LEN);
 	magic = get_bytes(r, MAGIC_LEN);
-	get_number(r, &format, 4);
+	get_number(r, &r->format, 4);
 	if (memcmp(magic, MAGIC, MAGIC_LEN) != 0)
 		return refuse(r, -EBADMSG, "not a copy of the registry");
 	if (crc32c(0, magic, (size_t)(r->end - magic)) != crc)
 		return damaged(r, "the checksum is wrong");
-	if (format != FORMAT)
-		return refuse(r, -EBADMSG, "has format %llu, this release reads %d",
-			      (unsigned long long)format, FORMAT);
+	if (r->format < FORMAT_OLDEST || r->format > FORMAT)
+		return refuse(r, -EBADMSG, "has format %llu, this release reads %d to %d",
+			      (unsigned long long)r->format, FORMAT_OLDEST, FORMAT);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <openssl/evp.h>
 
+#include "core/base/clock.h"
 #include "core/registry/identify.h"
 
 static const struct snapshot *snapshot;
@@ -32,7 +33,15 @@ enum {
 	JWT_DEV_1_REVOKED,
 	JWT_SUSPENDED,
 	PSK_DEV_1_REVOKED,
+	CERT_DATED,
+	JWT_DATED,
+	PSK_DATED,
+	CERT_DATED_REVOKED,
 };
+
+/* The dates of the dated ones: 2026-01-01T00:00:00Z to 2026-01-31T00:00:00Z. */
+#define BEGINS INT64_C(1767225600)
+#define ENDS   INT64_C(1769817600)
 
 #define LONG_ID "long-5678901234567890123456789012345678901234567890123456789.end"
 
@@ -52,6 +61,16 @@ static void add_credential(struct snapshot_builder *b, enum credential_kind kind
 	assert_int_equal(snapshot_add_credential(b, kind, fingerprint, id, revoked, NULL, 0, err,
 						 sizeof(err)),
 			 0);
+}
+
+static void add_dated(struct snapshot_builder *b, enum credential_kind kind, int n, bool revoked)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+
+	add_credential(b, kind, n, "dev-d", revoked);
+	memset(fingerprint, n, sizeof(fingerprint));
+	assert_int_equal(
+		snapshot_limit_credential(b, kind, fingerprint, BEGINS, ENDS, err, sizeof(err)), 0);
 }
 
 static void add_token(struct snapshot_builder *b, const char *made_for, const char *token,
@@ -100,6 +119,11 @@ static int make_fleet(void **state)
 	add_credential(b, CREDENTIAL_JWT, JWT_DEV_1_REVOKED, "dev-j", true);
 	add_credential(b, CREDENTIAL_PSK, PSK_DEV_1_REVOKED, "dev-j", true);
 	add_credential(b, CREDENTIAL_JWT, JWT_SUSPENDED, "dev-s", true);
+	add_principal(b, "dev-d", PRINCIPAL_ACTIVE);
+	add_dated(b, CREDENTIAL_X509, CERT_DATED, false);
+	add_dated(b, CREDENTIAL_JWT, JWT_DATED, false);
+	add_dated(b, CREDENTIAL_PSK, PSK_DATED, false);
+	add_dated(b, CREDENTIAL_X509, CERT_DATED_REVOKED, true);
 	snapshot = snapshot_build(b, 1);
 	return snapshot ? 0 : -1;
 }
@@ -190,17 +214,14 @@ static const struct refused certificates[] = {
 	 "this certificate is revoked; dev-2 itself is active and has 1 other credential(s): use "
 	 "one of them, or issue a new one with `pki/fleet add dev-2`"},
 	{CERT_PENDING, KEY_UNKNOWN, "dev-p", REFUSAL_PENDING, "dev-p",
-	 "pending: registered but not let in yet; to let it in: update fieldgate.principal set "
-	 "state = 'active' where id = 'dev-p'"},
+	 "pending: registered but not let in yet; to let it in: `pki/fleet approve dev-p`"},
 	{CERT_SUSPENDED, KEY_UNKNOWN, "dev-s", REFUSAL_SUSPENDED, "dev-s",
-	 "suspended; to let it in again: update fieldgate.principal set state = 'active' where id "
-	 "= 'dev-s'"},
+	 "suspended; to let it in again: `pki/fleet resume dev-s`"},
 	{CERT_SUSPENDED_REVOKED, KEY_UNKNOWN, "dev-s", REFUSAL_SUSPENDED, "dev-s",
-	 "suspended; to let it in again: update fieldgate.principal set state = 'active' where id "
-	 "= 'dev-s'"},
+	 "suspended; to let it in again: `pki/fleet resume dev-s`"},
 	{CERT_REVOKED, KEY_UNKNOWN, "dev-r", REFUSAL_REVOKED, "dev-r",
 	 "revoked, which is meant to be for good: find out who still uses its key; if it was a "
-	 "mistake: update fieldgate.principal set state = 'active' where id = 'dev-r'"},
+	 "mistake: `pki/fleet resume dev-r`"},
 };
 
 static void check(const struct identity *who, enum refusal refusal, const char *principal,
@@ -357,6 +378,125 @@ static void test_refusals_of_others_leave_nothing_of_before(void **state)
 	assert_null(who.credential);
 }
 
+/* --- Dates --- */
+
+static int64_t wall_clock_us;
+
+static int64_t wall_clock(void)
+{
+	return wall_clock_us;
+}
+
+static void it_is(int64_t second)
+{
+	wall_clock_us = second * US_PER_S + 999999;
+	clock_override(wall_clock, NULL);
+}
+
+static int real_clock(void **state)
+{
+	(void)state;
+	clock_override(NULL, NULL);
+	return 0;
+}
+
+static void resumed(struct identity *who, int n)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+
+	memset(fingerprint, n, sizeof(fingerprint));
+	memset(who, 0xa5, sizeof(*who));
+	identify_resumed(who, snapshot, "dev-d", CREDENTIAL_X509, fingerprint);
+}
+
+static void test_what_begins_is_judged_by_the_dates(void **state)
+{
+	static const char early[] = "its credential is not valid before 2026-01-01T00:00:00Z; is "
+				    "the clock of this machine right?";
+	static const char late[] = "its certificate has expired, on 2026-01-31T00:00:00Z; issue a "
+				   "new one with `pki/fleet renew dev-d`";
+	struct identity who;
+
+	(void)state;
+	it_is(BEGINS - 1);
+	identify(&who, CERT_DATED, KEY_UNKNOWN, "dev-d");
+	check(&who, REFUSAL_NOT_YET_VALID, "dev-d", early);
+	resumed(&who, CERT_DATED);
+	check(&who, REFUSAL_NOT_YET_VALID, "dev-d", early);
+	it_is(BEGINS);
+	identify(&who, CERT_DATED, KEY_UNKNOWN, "dev-d");
+	check(&who, REFUSAL_NONE, "dev-d", "");
+	/* RFC 5280 section 4.1.2.5: through notAfter, inclusive. */
+	it_is(ENDS);
+	identify(&who, CERT_DATED, KEY_UNKNOWN, "dev-d");
+	check(&who, REFUSAL_NONE, "dev-d", "");
+	resumed(&who, CERT_DATED);
+	check(&who, REFUSAL_NONE, "dev-d", "");
+	it_is(ENDS + 1);
+	identify(&who, CERT_DATED, KEY_UNKNOWN, "dev-d");
+	check(&who, REFUSAL_EXPIRED, "dev-d", late);
+	resumed(&who, CERT_DATED);
+	check(&who, REFUSAL_EXPIRED, "dev-d", late);
+}
+
+static void test_every_kind_has_dates(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	it_is(ENDS + 1);
+	proven(&who, CREDENTIAL_JWT, JWT_DATED);
+	check(&who, REFUSAL_EXPIRED, "dev-d",
+	      "the key of its JWT has expired, on 2026-01-31T00:00:00Z; register a new one with "
+	      "`pki/fleet jwt-key dev-d FILE`");
+	proven(&who, CREDENTIAL_PSK, PSK_DATED);
+	check(&who, REFUSAL_EXPIRED, "dev-d",
+	      "its pre-shared key has expired, on 2026-01-31T00:00:00Z; make a new one with "
+	      "`pki/fleet psk dev-d`");
+	proven(&who, CREDENTIAL_JWT, JWT_DEV_1);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+}
+
+static void test_a_revoked_credential_is_revoked_whatever_its_dates(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	it_is(ENDS + 1);
+	identify(&who, CERT_DATED_REVOKED, KEY_UNKNOWN, "dev-d");
+	assert_int_equal(who.refusal, REFUSAL_CREDENTIAL_REVOKED);
+}
+
+static void test_what_stays_is_not_judged_by_the_wall_clock(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	it_is(BEGINS - 1);
+	again(&who, "dev-d", CREDENTIAL_X509, CERT_DATED);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	it_is(ENDS + 1);
+	again(&who, "dev-d", CREDENTIAL_X509, CERT_DATED);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	assert_int_equal(who.valid_for_s, 0);
+}
+
+static void test_how_long_it_is_valid(void **state)
+{
+	struct identity who;
+
+	(void)state;
+	it_is(ENDS - 60);
+	identify(&who, CERT_DATED, KEY_UNKNOWN, "dev-d");
+	assert_int_equal(who.valid_for_s, 60);
+	again(&who, "dev-d", CREDENTIAL_X509, CERT_DATED);
+	assert_int_equal(who.valid_for_s, 60);
+	again(&who, "dev-d", CREDENTIAL_X509, 0);
+	assert_int_equal(who.valid_for_s, INT64_MAX);
+	identify(&who, CERT_DEV_1, KEY_UNKNOWN, "dev-1");
+	assert_int_equal(who.valid_for_s, INT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +507,13 @@ int main(void)
 		cmocka_unit_test(test_live_connections),
 		cmocka_unit_test(test_credentials_proven_elsewhere),
 		cmocka_unit_test(test_refusals_of_others_leave_nothing_of_before),
+		cmocka_unit_test_teardown(test_what_begins_is_judged_by_the_dates, real_clock),
+		cmocka_unit_test_teardown(test_every_kind_has_dates, real_clock),
+		cmocka_unit_test_teardown(test_a_revoked_credential_is_revoked_whatever_its_dates,
+					  real_clock),
+		cmocka_unit_test_teardown(test_what_stays_is_not_judged_by_the_wall_clock,
+					  real_clock),
+		cmocka_unit_test_teardown(test_how_long_it_is_valid, real_clock),
 	};
 
 	return cmocka_run_group_tests(tests, make_fleet, drop_fleet);

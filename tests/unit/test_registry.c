@@ -297,6 +297,44 @@ static void test_credentials_are_loaded_as_they_stand(void **state)
 	registry_close(r);
 }
 
+static void assert_dates(const struct snapshot *s, uint8_t byte, int64_t not_before,
+			 int64_t not_after)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	const struct credential *c;
+
+	memset(fingerprint, byte, sizeof(fingerprint));
+	c = snapshot_credential(s, CREDENTIAL_X509, fingerprint);
+	assert_non_null(c);
+	assert_int_equal(c->not_before, not_before);
+	assert_int_equal(c->not_after, not_after);
+}
+
+static void test_dates_are_loaded_as_they_stand(void **state)
+{
+	struct registry *r = open_registry(NEVER_MS);
+	const struct snapshot *s;
+
+	(void)state;
+	pg_cluster_sql(
+		&cluster,
+		"insert into principal (id) values ('dev-1');"
+		"insert into credential (kind, principal, fingerprint, not_before, not_after)"
+		" select 'x509', 'dev-1', decode(repeat(b, 32), 'hex'), f, t from (values"
+		" ('11', '2026-01-01T00:00:00Z'::timestamptz, '2026-01-31T00:00:00Z'::timestamptz),"
+		" ('22', '1999-12-31T23:59:59.5Z', '2999-12-31T23:59:59Z'),"
+		" ('33', '-infinity', 'infinity'), ('44', null, null)) v(b, f, t);"
+		"insert into principal (id) values ('last')");
+	await_state(r, "last", PRINCIPAL_ACTIVE);
+	s = registry_acquire(r);
+	assert_dates(s, 0x11, 1767225600, 1769817600);
+	assert_dates(s, 0x22, 946684799, 32503679999);
+	assert_dates(s, 0x33, INT64_MIN, INT64_MAX);
+	assert_dates(s, 0x44, INT64_MIN, INT64_MAX);
+	snapshot_release(s);
+	registry_close(r);
+}
+
 /* --- A database that is not there --- */
 
 static void test_copy_on_disk_serves_while_the_database_is_down(void **state)
@@ -700,6 +738,7 @@ int main(void)
 		TEST(test_nothing_is_loaded_when_nothing_changed),
 		TEST(test_loads_are_spaced_when_devices_come_one_by_one),
 		TEST(test_credentials_are_loaded_as_they_stand),
+		TEST(test_dates_are_loaded_as_they_stand),
 		TEST(test_copy_on_disk_serves_while_the_database_is_down),
 		TEST(test_without_copy_and_database_nobody_is_known),
 		TEST(test_killed_database_is_told_once_and_found_again),

@@ -53,6 +53,7 @@ static void add_credential(struct snapshot_builder *b, enum credential_kind kind
 
 static const struct snapshot *small_fleet(void)
 {
+	const uint8_t psk[FINGERPRINT_LEN] = {[0 ... FINGERPRINT_LEN - 1] = 2};
 	struct snapshot_builder *b = snapshot_builder_new();
 
 	assert_int_equal(snapshot_add_policy(b, "device", err, sizeof(err)), 0);
@@ -74,6 +75,9 @@ static const struct snapshot *small_fleet(void)
 			 0);
 	add_credential(b, CREDENTIAL_X509, 1, true, NULL, 0);
 	add_credential(b, CREDENTIAL_PSK, 2, false, "a\0b", 3);
+	assert_int_equal(snapshot_limit_credential(b, CREDENTIAL_PSK, psk, -5,
+						   INT64_C(253402300799), err, sizeof(err)),
+			 0);
 	assert_int_equal(snapshot_add_rule(b,
 					   &(struct snapshot_rule){.name = "hot",
 								   .revision = 1795279005066444,
@@ -166,9 +170,12 @@ static void test_what_was_saved_is_loaded(void **state)
 	assert_ptr_equal(c->principal, p);
 	assert_int_equal(c->material_len, 3);
 	assert_memory_equal(c->material, "a\0b", 3);
+	assert_int_equal(c->not_before, -5);
+	assert_int_equal(c->not_after, INT64_C(253402300799));
 	c = snapshot_credential(s, CREDENTIAL_X509, x509);
 	assert_true(c->revoked);
 	assert_null(c->material);
+	assert_true(c->not_before == INT64_MIN && c->not_after == INT64_MAX);
 	p = snapshot_principal(s, "backend");
 	assert_int_equal(p->kind, PRINCIPAL_SERVICE);
 	assert_int_equal(p->policy->rule_count, 0);
@@ -346,8 +353,39 @@ static void test_the_format_before_rules_is_named(void **state)
 	mend_checksum(data, len);
 	write_file(data, len);
 	assert_int_equal(load(&s), -EBADMSG);
-	assert_non_null(strstr(err, "has format 1, this release reads 2"));
+	assert_non_null(strstr(err, "has format 1, this release reads 2 to 3"));
 	free(data);
+}
+
+/* Built by hand, as the release before has written it. */
+static void test_the_format_before_dates_is_read(void **state)
+{
+	static const char before[] = "FGREGSNP"
+				     "\2\0\0\0"
+				     "\7\0\0\0\0\0\0\0"
+				     "\1\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0"
+				     "\6\0device\0\0\0\0\0"
+				     "\5\0dev-1\0\0\1\6\0device\0"
+				     "\0\0"
+				     "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1"
+				     "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1"
+				     "\5\0dev-1\0\0\0\0\0\0"
+				     "crc.";
+	const uint8_t x509[FINGERPRINT_LEN] = {[0 ... FINGERPRINT_LEN - 1] = 1};
+	uint8_t data[sizeof(before) - 1];
+	const struct snapshot *s;
+	const struct credential *c;
+
+	(void)state;
+	memcpy(data, before, sizeof(data));
+	mend_checksum(data, sizeof(data));
+	write_file(data, sizeof(data));
+	if (load(&s) != 0)
+		fail_msg("%s", err);
+	c = snapshot_credential(s, CREDENTIAL_X509, x509);
+	assert_string_equal(c->principal->id, "dev-1");
+	assert_true(c->not_before == INT64_MIN && c->not_after == INT64_MAX);
+	snapshot_release(s);
 }
 
 static void test_what_is_no_such_file_is_refused(void **state)
@@ -450,6 +488,7 @@ int main(void)
 		cmocka_unit_test(test_huge_counts_are_refused),
 		cmocka_unit_test(test_bytes_behind_the_end_are_refused),
 		cmocka_unit_test(test_the_format_before_rules_is_named),
+		cmocka_unit_test(test_the_format_before_dates_is_read),
 		cmocka_unit_test(test_what_is_no_such_file_is_refused),
 		cmocka_unit_test(test_failed_save_leaves_the_old_copy),
 		cmocka_unit_test(test_left_over_of_a_killed_process_is_replaced),
