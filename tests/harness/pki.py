@@ -301,14 +301,15 @@ def serial_text(number):
     return number.to_bytes((number.bit_length() + 7) // 8, "big").hex()
 
 
-def _other_ca(fleet, credentials, id):
-    """A CA of the same name with another key."""
+def _other_ca(fleet, credentials, id, name=None):
+    """A CA with another key, of the same name or of this one."""
     key = ec.generate_private_key(ec.SECP256R1())
     genuine, _ = fleet.authority("device-ca")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) if name else genuine.subject
     builder = (
         x509.CertificateBuilder()
-        .subject_name(genuine.subject)
-        .issuer_name(genuine.subject)
+        .subject_name(name)
+        .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(secrets.randbits(128) or 1)
         .not_valid_before(validity(genuine)[0])
@@ -338,15 +339,25 @@ def _signed_by(name, usage):
     return make
 
 
+def _device_ca_itself(fleet, credentials, id):
+    certificate, key = fleet.authority("device-ca")
+    write(credentials, certificate, key)
+
+
 OTHER_DEVICE = "somebody-else"
+STRANGER_CA = "CA of somebody else"
 
 FORGERIES = {
+    # Nothing is wrong with it, but that the device has another key.
+    "other_key": _forgery(),
     "other_ca": _other_ca,
+    "stranger_ca": lambda fleet, credentials, id: _other_ca(fleet, credentials, id, STRANGER_CA),
     "self_signed": _forgery(authority=None),
     "expired": _forgery(start=_days(-20), end=_days(-10)),
     "not_yet_valid": _forgery(start=_days(10), end=_days(20)),
     "wrong_eku": _forgery(usage=ExtendedKeyUsageOID.SERVER_AUTH),
     "ca_as_leaf": _forgery(ca=True),
+    "device_ca_itself": _device_ca_itself,
     # Signed by the server CA, which follows in cert.pem: as its servers' are, and as a client's.
     "server_ca": _signed_by("server-ca", ExtendedKeyUsageOID.SERVER_AUTH),
     "server_ca_client_eku": _signed_by("server-ca", ExtendedKeyUsageOID.CLIENT_AUTH),
