@@ -77,6 +77,9 @@ BENCH_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 $(TOOLS) $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lm
 
+$(B)/tools/fieldgate-secret: $(patsubst %.c,$(B)/%.o,$(wildcard tools/secret/*.c)) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+
 $(B)/tools/fieldgate-rule: $(patsubst %.c,$(B)/%.o,$(wildcard tools/rule/*.c)) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 

@@ -79,3 +79,9 @@ grant usage on type enrolment to fieldgate_ingest, fieldgate_reader;
 grant select on authority to fieldgate_ingest, fieldgate_reader;
 grant select (issuer) on credential to fieldgate_reader;
 grant execute on function enrol to fieldgate_ingest;
+
+-- Which rows still need which master key, without opening any.
+alter table credential add column sealed_by bytea
+	generated always as (case when kind = 'psk' then substring(material from 2 for 8) end) stored;
+comment on column credential.sealed_by is 'psk: the key id in material, the first 8 bytes of the SHA-256 of the master key that opens it; no secret. Otherwise null';
+grant select (sealed_by) on credential to fieldgate_reader;

@@ -12,8 +12,9 @@ this once. A device that is not registered yet is registered, without a certific
 there is one.
 
   --identity TEXT  what the device calls itself in the handshake (DEVICE): 1 to 128 characters of ASCII
-  --key-file FILE  master key that seals it (FLEET_DIR/master.key, which is made when it is not there).
-                   The CoAP server needs the same file: secrets.key_file
+  --key-file FILE  master key that seals it (FIELDGATE_MASTER_KEY when that is set, else
+                   FLEET_DIR/master.key, which is made when it is not there). The servers need the
+                   same one: secrets.key_file
   --replace        another key for the same identity; the one that the device has is no good any more
 
 Shown: two lines, `identity: TEXT` and `key: HEX`. Into an nRF9160 with the modem offline:
@@ -77,10 +78,10 @@ psk_make() { # ID IDENTITY REPLACE KEY-FILE
 	fi
 	[[ $CREDENTIAL_REVOKED != yes ]] || replace=yes
 
-	[[ -n $key_file ]] || psk_default_key_file
+	psk_key_file "$key_file"
 	key=$(openssl rand -hex 32) || die "openssl could not make a key"
 	sealed=$(printf %s "$key" |
-		"$SECRET_TOOL" seal "${key_file:-$FLEET_DIR/master.key}" psk "$fingerprint" "$id" 2>&1) ||
+		"$SECRET_TOOL" seal "$MASTER_KEY_FILE" psk "$fingerprint" "$id" 2>&1) ||
 		die "the key could not be sealed: ${sealed#fieldgate-secret: }"
 	written=$(write_credential "$id" psk "$fingerprint" "$sealed" "$replace") ||
 		die "No key was shown. Should fleet psk say now that there is one, --replace makes another"
@@ -91,9 +92,17 @@ psk_make() { # ID IDENTITY REPLACE KEY-FILE
 	say "key: $key"
 }
 
-# The master key of this directory, made when it is not there.
-psk_default_key_file() {
+# Where the master keys are, as fieldgate-secret wants it, to MASTER_KEY_FILE: - is FIELDGATE_MASTER_KEY.
+master_key_file() { # KEY-FILE
+	MASTER_KEY_FILE=${1:-$FLEET_DIR/master.key}
+	[[ -n $1 || -z ${FIELDGATE_MASTER_KEY:-} ]] || MASTER_KEY_FILE=-
+}
+
+# The same; the one of this directory is made when it is not there.
+psk_key_file() { # KEY-FILE
 	local file=$FLEET_DIR/master.key
+	master_key_file "$1"
+	[[ -z $1 && $MASTER_KEY_FILE != - ]] || return 0
 	mkdir -p -- "$FLEET_DIR"
 	lock_directory
 	[[ ! -e $file ]] || return 0
