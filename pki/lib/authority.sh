@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# The CAs of the directory, and the rows of fieldgate.authority for those that sign devices. The servers need the
-# rows to know who signed a certificate; what is in the registry already stays as the operator has set it.
+# The CAs of the directory: which are in force, what their certificates say, where their keys are.
+# root/, device-ca/ and server-ca/ sign now; former/NAME/ are earlier generations, which are accepted until they are
+# retired (a file `retired` in the directory says so); other-ca/NAME/ are device CAs of others.
 
+readonly AUTHORITY_ROOT_DAYS=7305 AUTHORITY_DAYS=7304
 export AUTHORITY_NAME='' AUTHORITY_FINGERPRINT='' AUTHORITY_SERIAL='' AUTHORITY_NOT_BEFORE='' AUTHORITY_NOT_AFTER=''
-export AUTHORITY_BASE64='' AUTHORITIES_REGISTERED=''
+export AUTHORITY_BASE64=''
 
 # The directories, below --dir, of the CAs of these kinds that are in force: the one that signs now, then its former
-# generations. One that was retired has a file `retired`.
+# generations.
 authorities_in_force() { # KIND...
 	local kind place
 	for kind; do
@@ -26,11 +28,11 @@ device_authorities() {
 	done
 }
 
-# The first certificate of a CA's directory below --dir to AUTHORITY_*: the name, which is that of its kind and the
-# end of its serial number (those of others have the name of their directory); serial and SHA-256 fingerprint in
+# The first certificate in a CA's directory below --dir to AUTHORITY_*: the name, which for a CA that signs now is its
+# kind and the end of its serial number, and else that of the directory; serial and SHA-256 fingerprint in
 # hexadecimal; dates in ISO 8601; the DER in base64.
 read_authority() { # DIRECTORY
-	local file=$FLEET_DIR/$1/cert.pem kind=${1##*/} description line
+	local file=$FLEET_DIR/$1/cert.pem description line
 	description=$(openssl x509 -in "$file" -sha256 -serial -fingerprint -startdate -enddate \
 		-dateopt iso_8601 2>/dev/null) || die "$file is not a certificate: put it back from your backup"
 	AUTHORITY_BASE64=''
@@ -46,27 +48,100 @@ read_authority() { # DIRECTORY
 	done <<<"$description"
 	AUTHORITY_SERIAL=${AUTHORITY_SERIAL,,} AUTHORITY_FINGERPRINT=${AUTHORITY_FINGERPRINT//:/}
 	AUTHORITY_FINGERPRINT=${AUTHORITY_FINGERPRINT,,}
-	AUTHORITY_NAME=$kind
-	[[ $1 == */* ]] || AUTHORITY_NAME=$kind-${AUTHORITY_SERIAL: -8}
+	AUTHORITY_NAME=${1##*/}
+	case $AUTHORITY_NAME in
+	root | device-ca | server-ca) AUTHORITY_NAME+=-${AUTHORITY_SERIAL: -8} ;;
+	esac
 }
 
-# Rows for the device CAs of the directory that have none. A new generation enrols as the newest of this
-# directory's that is registered does. An unchanged registry keeps its version: its readers are not woken. The
-# names of the new rows to AUTHORITIES_REGISTERED, a line each.
+# In words, where the key of a CA is.
+authority_key() { # DIRECTORY
+	local place=$FLEET_DIR/$1
+	if [[ -e $place/key.uri ]]; then
+		printf 'PKCS#11'
+	elif [[ ! -r $place/key.pem ]]; then
+		printf 'not here'
+	elif [[ $(head -n 1 -- "$place/key.pem") == *ENCRYPTED* ]]; then
+		printf 'encrypted file'
+	else
+		printf 'file'
+	fi
+}
+
+# The name that init gave the fleet, from the subject of a CA.
+authority_organisation() { # DIRECTORY
+	local subject
+	subject=$(openssl x509 -in "$FLEET_DIR/$1/cert.pem" -noout -subject -nameopt RFC2253) ||
+		die "$FLEET_DIR/$1/cert.pem is not a certificate: put it back from your backup"
+	[[ $subject =~ (^|[=,])O=([^,]*) ]] || die "$FLEET_DIR/$1/cert.pem has no organisation in its subject"
+	printf '%s' "${BASH_REMATCH[2]}"
+}
+
+# Key and certificate of a CA, in the stage. A root signs itself, the others are signed by the root.
+make_authority() { # KIND ORGANISATION
+	local kind=$1 organisation=$2 words=${1/-ca/ CA} days=$AUTHORITY_DAYS signer=$FLEET_DIR/root
+	mkdir -- "$STAGE/$kind"
+	make_request "$STAGE/$kind/key.pem" "$STAGE/request.pem"
+	make_serials 1
+	if [[ $kind == root ]]; then
+		days=$AUTHORITY_ROOT_DAYS signer=$STAGE/root/key.pem
+	else
+		[[ -r $signer/key.pem ]] ||
+			die "$signer/key.pem is needed to make $kind: put it back for the time of this command"
+		days=$(days_within_ca "$signer" "$days")
+	fi
+	# The end of the serial number sets the CAs of two fleets, and of two generations, apart by name.
+	sign_request "$STAGE/request.pem" "$STAGE/$kind/cert.pem" "$kind" \
+		"/O=$organisation/CN=$organisation $words ${SERIALS[0]:24}" "$days" "${SERIALS[0]}" "$signer"
+	rm -- "$STAGE/request.pem"
+}
+
+# The two files that others are given: ca.pem, what devices are to trust, and device-ca-chain.pem, whose devices the
+# servers accept. They follow from the directories. Those that are others than before to BUNDLES_CHANGED.
+write_bundles() { # SCRATCH-DIRECTORY
+	local scratch=$1 file directories
+	BUNDLES_CHANGED=()
+	for file in ca.pem device-ca-chain.pem; do
+		mapfile -t directories < <(
+			[[ $file == ca.pem ]] || device_authorities
+			authorities_in_force root
+		)
+		((${#directories[@]} > 0)) || continue
+		(cd -- "$FLEET_DIR" && cat -- "${directories[@]/%//cert.pem}") >"$scratch/$file"
+		if ! cmp -s -- "$scratch/$file" "$FLEET_DIR/$file"; then
+			sync -- "$scratch/$file"
+			mv -- "$scratch/$file" "$FLEET_DIR/$file"
+			BUNDLES_CHANGED+=("$FLEET_DIR/$file")
+		fi
+	done
+	sync -- "$FLEET_DIR"
+}
+
+# Rows of fieldgate.authority for the device CAs of the directory that have none.
 register_authorities() {
-	AUTHORITIES_REGISTERED=
-	local directory registered
+	local directories
+	mapfile -t directories < <(device_authorities)
+	((${#directories[@]} > 0)) || return 0
+	insert_authorities '' '' '' "${directories[@]}"
+}
+
+# One transaction, which holds the advisory lock of a stage's name, if one is given. Without ENROLMENT and POLICY a
+# new generation enrols as the newest of these directories that is registered does. What is registered stays as it
+# is, and then the registry's version does too: its readers are not woken.
+insert_authorities() { # STAGE ENROLMENT POLICY DIRECTORY...
+	local lock=$1 enrolment=$2 policy=$3 directory
 	local names=() certificates=() begins=() ends=()
-	while IFS= read -r directory; do
+	shift 3
+	for directory; do
 		read_authority "$directory"
 		names+=("$AUTHORITY_NAME") certificates+=("$AUTHORITY_BASE64")
 		begins+=("$AUTHORITY_NOT_BEFORE") ends+=("$AUTHORITY_NOT_AFTER")
-	done < <(device_authorities)
-	((${#names[@]} > 0)) || return 0
+	done
 	local IFS=,
-	registered=$(query_rows "names=${names[*]}" "certificates=${certificates[*]}" "begins=${begins[*]}" \
-		"ends=${ends[*]}" <<'SQL'
+	query_rows "stage=$lock" "enrolment=$enrolment" "policy=$policy" "names=${names[*]}" \
+		"certificates=${certificates[*]}" "begins=${begins[*]}" "ends=${ends[*]}" <<'SQL'
 begin;
+select pg_advisory_xact_lock(hashtextextended('fieldgate ' || :'stage', 0)) \g /dev/null
 select bool_or(a.fingerprint is null) as missing
 	from unnest(string_to_array(:'certificates', ',')) c
 	left join fieldgate.authority a on a.fingerprint = sha256(decode(c, 'base64')) \gset
@@ -82,13 +157,11 @@ with here as (
 )
 insert into fieldgate.authority (fingerprint, name, certificate, not_before, not_after, enrolment, policy)
 select sha256(here.certificate), here.name, here.certificate, here.begin, here.end,
-	coalesce(newest.enrolment, 'pending'), coalesce(newest.policy, 'device')
+	coalesce(nullif(:'enrolment', '')::fieldgate.enrolment, newest.enrolment, 'pending'),
+	coalesce(nullif(:'policy', ''), newest.policy, 'device')
 	from here left join newest on here.name like 'device-ca-%'
-	on conflict (fingerprint) do nothing
-	returning name;
+	on conflict (fingerprint) do nothing;
 \endif
 commit;
 SQL
-	)
-	AUTHORITIES_REGISTERED=$registered
 }

@@ -113,7 +113,7 @@ is_pair() { # DIRECTORY
 
 # Is it a certificate of this fleet that is valid now, for this purpose?
 is_valid() { # CERTIFICATE-FILE CA-DIRECTORY PURPOSE
-	openssl verify -x509_strict -purpose "$3" -trusted "$FLEET_DIR/root/cert.pem" \
+	openssl verify -x509_strict -purpose "$3" -trusted "$FLEET_DIR/ca.pem" \
 		-untrusted "$2/cert.pem" -- "$1" >/dev/null 2>&1
 }
 
@@ -123,4 +123,16 @@ require_ca() { # NAME
 		[[ -r $FLEET_DIR/$file ]] ||
 			die "$FLEET_DIR/$file is not there: run fleet init first, or say with --dir where it is"
 	done
+}
+
+# Base64 of the SHA-256 of the public key (DER SubjectPublicKeyInfo) of a certificate or of a private key.
+public_key_pin() { # FILE
+	local pin public
+	if [[ $(<"$1") == *'PRIVATE KEY-----'* ]]; then
+		public=$(openssl pkey -in "$1" -pubout 2>/dev/null)
+	else
+		public=$(openssl x509 -in "$1" -noout -pubkey 2>/dev/null)
+	fi || die "$1 holds neither a certificate nor a key"
+	pin=$(openssl pkey -pubin -outform DER <<<"$public" | openssl dgst -sha256 -binary | base64)
+	printf '%s' "$pin"
 }

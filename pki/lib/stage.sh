@@ -7,6 +7,8 @@
 # every program that it has started, so that a psql that outlives a killed fleet is waited for.
 
 STAGE=
+# The commands that leave stages.
+FLEET_STAGES=(init server add ca)
 
 lock_directory() {
 	[[ -d $FLEET_DIR ]] || die "there is no $FLEET_DIR: run fleet init first, or say with --dir where it is"
@@ -67,13 +69,15 @@ recover_stages() { # COMMAND...
 	done
 }
 
-# For commands that only ask or change the registry: recover, if there is something and nobody is at it.
-recover_if_idle() {
+# For commands that only ask or change the registry: recover, if there is something and nobody is at it. Without a
+# registry only what needs none: these commands.
+recover_if_idle() { # [COMMAND...]
+	(($# > 0)) || set -- "${FLEET_STAGES[@]}"
 	local stages=("$FLEET_DIR"/stage/*.*)
 	[[ -d ${stages[0]} && -w $FLEET_DIR ]] || return 0
 	exec {FLEET_LOCK}>>"$FLEET_DIR/.lock"
 	if flock -n "$FLEET_LOCK"; then
-		recover_stages init server add
+		recover_stages "$@"
 	fi
 	exec {FLEET_LOCK}>&-
 }

@@ -25,7 +25,7 @@ from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, valid
 from harness.ports import free_port  # noqa: E402
 from harness.postgres import SUPERUSER, fresh_database, shared  # noqa: E402
 
-COMMANDS = ["init", "server", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume"]
+COMMANDS = ["init", "ca", "server", "anchors", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume"]
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 
 
@@ -102,6 +102,13 @@ def test_help_lists_every_command(tmp_path):
     [
         [], ["nonsense"], ["--dir"], ["--dir", "", "list"], ["help", "nonsense"], ["[a-z]*"], ["fleet"],
         ["init", "x"], ["init", "--name"], ["init", "--name", "a/b"], ["init", "--name", "x" * 41],
+        ["ca"], ["ca", "nonsense"], ["ca", "list", "x"], ["ca", "new"], ["ca", "new", "x"],
+        ["ca", "new", "root", "root"], ["ca", "new", "root", "--nonsense"], ["ca", "enrol"], ["ca", "enrol", "x"],
+        ["ca", "enrol", "x", "on"], ["ca", "enrol", "a b", "off"], ["ca", "enrol", "x", "off", "--policy", "a/b"],
+        ["ca", "retire"], ["ca", "retire", "../x"], ["ca", "retire", "a", "b"], ["ca", "add"], ["ca", "add", "a", "b"],
+        ["ca", "add", "x", "--name", ".."], ["ca", "add", "x", "--name", "device-ca-1"],
+        ["ca", "add", "x", "--enrol", "yes"], ["ca", "add", "x", "--policy", "a b"],
+        ["anchors", "x"], ["anchors", "--format", "x"], ["anchors", "--tag", "-1"], ["anchors", "--tag", "2147483648"],
         ["server"], ["server", "--nonsense", "x"], ["server", "x", "--days", "0"],
         ["server", "x", "--days", "1e3"], ["server", "x", "--days"],
         ["add"], ["add", "--nonsense", "x"], ["add", "x", "--state", "revoked"], ["add", "x", "--policy"],

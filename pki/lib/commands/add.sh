@@ -75,7 +75,7 @@ add_main() {
 	require_openssl
 	require_database
 	lock_directory
-	recover_stages init server add
+	recover_stages "${FLEET_STAGES[@]}"
 	require_ca device-ca
 	new_stage add
 	add_all "$@"

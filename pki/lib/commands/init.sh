@@ -3,8 +3,6 @@
 # fleet init: the root, the device CA, the server CA. Each is a directory that appears whole; a second run
 # makes what is missing and touches nothing that is there.
 
-readonly INIT_ROOT_DAYS=7305 INIT_CA_DAYS=7304
-
 init_help() {
 	cat <<'HELP'
 usage: fleet init [--name NAME]
@@ -38,13 +36,13 @@ init_main() {
 	require_openssl
 	mkdir -p -- "$FLEET_DIR"
 	lock_directory
-	recover_stages init server
+	recover_stages init server ca
 	new_stage init
-	init_authority root "/O=$name/CN=$name root" "$INIT_ROOT_DAYS"
-	init_authority device-ca "/O=$name/CN=$name device CA" "$INIT_CA_DAYS"
-	init_authority server-ca "/O=$name/CN=$name server CA" "$INIT_CA_DAYS"
-	init_bundle ca.pem root
-	init_bundle device-ca-chain.pem device-ca root
+	init_authority root "$name"
+	init_authority device-ca "$name"
+	init_authority server-ca "$name"
+	write_bundles "$STAGE"
+	((${#BUNDLES_CHANGED[@]} == 0)) || printf 'made: %s\n' "${BUNDLES_CHANGED[@]}"
 	mkdir -p -- "$FLEET_DIR"/{devices,services,servers}
 	sync -- "$FLEET_DIR"
 	[[ $INIT_MADE == no ]] || init_advice
@@ -55,7 +53,7 @@ init_recover() { # STAGE
 	rm -rf -- "$1"
 }
 
-init_authority() { # DIRECTORY SUBJECT DAYS
+init_authority() { # DIRECTORY NAME
 	local place=$FLEET_DIR/$1 subject
 
 	if [[ -e $place ]]; then
@@ -66,45 +64,20 @@ init_authority() { # DIRECTORY SUBJECT DAYS
 	fi
 	[[ $1 != root || ! -e $FLEET_DIR/device-ca && ! -e $FLEET_DIR/server-ca ]] ||
 		die "$place is gone, but there are CAs that it has signed: put root/cert.pem back from your backup"
-	[[ $1 == root || -r $FLEET_DIR/root/key.pem ]] ||
-		die "$FLEET_DIR/root/key.pem is needed to make $1: put it back for the time of this command"
 
-	mkdir -- "$STAGE/$1"
-	make_request "$STAGE/$1/key.pem" "$STAGE/request.pem"
-	make_serials 1
-	# The end of the serial number sets the CAs of two fleets, and of two generations, apart by name.
-	sign_request "$STAGE/request.pem" "$STAGE/$1/cert.pem" "$1" \
-		"$2 ${SERIALS[0]:24}" "$3" "${SERIALS[0]}" "$(init_signer "$1")"
+	make_authority "$1" "$2"
 	sync -- "$STAGE/$1"/* "$STAGE/$1"
 	move_into_place "$STAGE/$1" "$place"
 	INIT_MADE=yes
 	say "made: $place"
 }
 
-init_signer() { # DIRECTORY
-	if [[ $1 == root ]]; then
-		printf '%s' "$STAGE/root/key.pem"
-	else
-		printf '%s' "$FLEET_DIR/root"
-	fi
-}
-
 init_check_authority() { # DIRECTORY
 	[[ -r $FLEET_DIR/$1/cert.pem ]] || die "$FLEET_DIR/$1 has no cert.pem: put it back from your backup"
-	openssl verify -x509_strict -trusted "$FLEET_DIR/root/cert.pem" "$FLEET_DIR/$1/cert.pem" \
+	cat -- "$FLEET_DIR/root/cert.pem" "$FLEET_DIR"/former/root-*/cert.pem >"$STAGE/roots.pem" 2>/dev/null || true
+	openssl verify -x509_strict -trusted "$STAGE/roots.pem" "$FLEET_DIR/$1/cert.pem" \
 		>/dev/null 2>&1 || die "$FLEET_DIR/$1/cert.pem is not signed by $FLEET_DIR/root/cert.pem," \
 		"or not valid now: openssl verify says more"
-}
-
-# The certificates of these directories in one file.
-init_bundle() { # FILE DIRECTORY...
-	local file=$1
-	shift
-	[[ ! -e $FLEET_DIR/$file ]] || return 0
-	(cd -- "$FLEET_DIR" && cat -- "${@/%//cert.pem}") >"$STAGE/$file"
-	sync -- "$STAGE/$file"
-	mv -- "$STAGE/$file" "$FLEET_DIR/$file"
-	say "made: $FLEET_DIR/$file"
 }
 
 init_advice() {

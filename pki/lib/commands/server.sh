@@ -1,9 +1,11 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # fleet server: key and certificate of a broker. Renewing keeps the key and replaces the certificate files
-# by rename: whatever moment a broker reads them at, key and certificate fit each other.
+# by rename: whatever moment a broker reads them at, key and certificate fit each other. The next key is made
+# ahead, for who pins it before it is used.
 
-readonly SERVER_DAYS=825 SERVER_RENEW_DAYS=30
+# nRF9160 takes 4 kB of a server's certificates in all.
+readonly SERVER_DAYS=825 SERVER_RENEW_DAYS=30 SERVER_CHAIN_MAX=4096
 
 server_help() {
 	cat <<'HELP'
@@ -15,9 +17,11 @@ otherwise says what exists. Reload the broker after a renewal (SIGHUP). Needs no
 
   --days N    valid for N days (825)
   --renew     renew now; the key stays the same
-  --new-key   renew now with a new key
+  --new-key   renew now with the next key, and make another next one
 
-Made: servers/NAME/key.pem, cert.pem, and chain.pem (certificate and server CA: the broker's certfile).
+Made: servers/NAME/key.pem, cert.pem, and chain.pem (certificate and server CA: the broker's certfile); and
+next-key.pem, the key that --new-key will use. Devices that pin the server's key pin both (fleet anchors), so
+that a key can be replaced, in a hurry too. Who may get at key.pem should not get at next-key.pem: leave it here.
 
 example: fleet server broker.example.com 192.0.2.7
 HELP
@@ -55,36 +59,68 @@ server_main() {
 
 	require_openssl
 	lock_directory
-	recover_stages init server
+	recover_stages init server ca
 	require_ca server-ca
 	new_stage server
 	place=$FLEET_DIR/servers/$name
 	server_make "$name" "$(IFS=, && printf '%s' "${sans[*]}")" "$days" "$place" "$new_key"
 	if [[ $renew == no ]] && server_is_good "$place"; then
+		server_add_next_key "$name"
 		read_certificate "$place/cert.pem"
 		say "exists: $place, valid until $CERT_NOT_AFTER"
 		return
 	fi
+	server_check_chain
 	complete_stage "servers/$name"
 	server_recover "$STAGE"
 	say "made: $place/{key,cert,chain}.pem for ${sans[*]}, valid until $CERT_NOT_AFTER"
 }
 
-# All files of the server in the stage; the key only when it is a new one.
+# All files of the server in the stage; the keys only when they are new ones.
 server_make() { # NAME SAN DAYS PLACE NEW-KEY
 	local days ca=$FLEET_DIR/server-ca
 	days=$(days_within_ca "$ca" "$3")
 	if [[ $5 == no && -r $4/key.pem ]]; then
 		run_openssl "make a request with $4/key.pem" req -new -config "$PROFILES" \
 			-key "$4/key.pem" -subj /CN=request -out "$STAGE/request.pem"
+	elif [[ -r $4/next-key.pem ]]; then
+		cp -- "$4/next-key.pem" "$STAGE/key.pem"
+		run_openssl "make a request with $4/next-key.pem" req -new -config "$PROFILES" \
+			-key "$STAGE/key.pem" -subj /CN=request -out "$STAGE/request.pem"
 	else
 		make_request "$STAGE/key.pem" "$STAGE/request.pem"
+	fi
+	if [[ -e $STAGE/key.pem || ! -r $4/next-key.pem ]]; then
+		server_make_next_key
 	fi
 	make_serials 1
 	sign_request "$STAGE/request.pem" "$STAGE/cert.pem" server "/CN=$1" "$days" "${SERIALS[0]}" \
 		"$ca" "$2"
 	rm -- "$STAGE/request.pem"
 	cat -- "$STAGE/cert.pem" "$ca/cert.pem" >"$STAGE/chain.pem"
+}
+
+server_make_next_key() {
+	run_openssl "make a key" genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 \
+		-pkeyopt ec_param_enc:named_curve -out "$STAGE/next-key.pem"
+}
+
+# For a server that was made before there were next keys: that key alone.
+server_add_next_key() { # NAME
+	[[ -e $STAGE/next-key.pem ]] || return 0
+	rm -- "$STAGE/cert.pem" "$STAGE/chain.pem"
+	complete_stage "servers/$1"
+	server_recover "$STAGE"
+}
+
+# As it is in a handshake: DER, with three bytes of length before each (RFC 8446 section 4.4.2).
+server_check_chain() {
+	local file size=0
+	for file in "$STAGE/cert.pem" "$FLEET_DIR/server-ca/cert.pem"; do
+		size=$((size + 3 + $(openssl x509 -in "$file" -outform DER | wc -c)))
+	done
+	((size < SERVER_CHAIN_MAX)) || die "server certificate and server CA have $size bytes together, and a" \
+		"device's modem takes less than $SERVER_CHAIN_MAX: give fewer or shorter names"
 }
 
 # Is the certificate that is there as good as the one in the stage?
@@ -106,7 +142,7 @@ server_recover() { # STAGE
 		place=$FLEET_DIR/$(<"$1/manifest")
 		mkdir -p -- "$place"
 		require_same_filesystem "$1" "$place"
-		for file in key.pem chain.pem cert.pem; do
+		for file in key.pem chain.pem cert.pem next-key.pem; do
 			[[ ! -e $1/$file ]] || mv -f -- "$1/$file" "$place/$file"
 		done
 		sync -- "$place" "$FLEET_DIR/servers"
