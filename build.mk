@@ -41,7 +41,7 @@ LIB := $(B)/libfieldgate.a
 # The demo devices are clients: they link nothing of core. fieldgate-secret is a part of pki/fleet, fieldgate-rule
 # of bin/fieldgate; the other tools are for tests.
 PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/device-fw/demo/demo-coap $(B)/tools/fieldgate-secret \
-	$(B)/tools/fieldgate-rule
+	$(B)/tools/fieldgate-rule $(B)/pki/fieldgate-modem
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
@@ -82,6 +82,10 @@ $(B)/tools/fieldgate-secret: $(patsubst %.c,$(B)/%.o,$(wildcard tools/secret/*.c
 
 $(B)/tools/fieldgate-rule: $(patsubst %.c,$(B)/%.o,$(wildcard tools/rule/*.c)) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+
+# Talks to modems, for pki/fleet.
+$(B)/pki/fieldgate-modem: $(patsubst %.c,$(B)/%.o,$(wildcard pki/modem/*.c)) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-fw/demo/sample.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -lcbor -ljansson -lm
