@@ -32,16 +32,6 @@ static const uint16_t groups[] = {MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
  * 4.2.3's numbers are those of RFC 5246 section 7.4.1.4.1). */
 static const uint16_t signatures[] = {0x0403, 0x0503, 0x0603, MBEDTLS_TLS1_3_SIG_NONE};
 
-static const mbedtls_x509_crt_profile profile = {
-	.allowed_mds = MBEDTLS_X509_ID_FLAG(MBEDTLS_MD_SHA256) |
-		       MBEDTLS_X509_ID_FLAG(MBEDTLS_MD_SHA384) |
-		       MBEDTLS_X509_ID_FLAG(MBEDTLS_MD_SHA512),
-	.allowed_pks =
-		MBEDTLS_X509_ID_FLAG(MBEDTLS_PK_ECKEY) | MBEDTLS_X509_ID_FLAG(MBEDTLS_PK_ECDSA),
-	.allowed_curves = MBEDTLS_X509_ID_FLAG(MBEDTLS_ECP_DP_SECP256R1),
-	.rsa_min_bitlen = 0,
-};
-
 int dtls_config_random(void *arg, unsigned char *out, size_t len)
 {
 	(void)arg;
@@ -80,12 +70,6 @@ static int fail_mbedtls(char *err, size_t err_len, const char *setting, const ch
 	return fail(err, err_len, setting, file, text);
 }
 
-static bool is_p256(const mbedtls_pk_context *pk)
-{
-	return mbedtls_pk_get_type(pk) == MBEDTLS_PK_ECKEY &&
-	       mbedtls_ecp_keypair_get_group_id(mbedtls_pk_ec(*pk)) == MBEDTLS_ECP_DP_SECP256R1;
-}
-
 static int load_certificates(mbedtls_x509_crt *out, const char *setting, const char *file,
 			     char *err, size_t err_len)
 {
@@ -97,7 +81,7 @@ static int load_certificates(mbedtls_x509_crt *out, const char *setting, const c
 		return fail(err, err_len, setting, file,
 			    "not every certificate in it can be read; check the file");
 	for (const mbedtls_x509_crt *c = out; c; c = c->next)
-		if (!is_p256(&c->pk))
+		if (!dtls_key_is_p256(&c->pk))
 			return fail(err, err_len, setting, file,
 				    "a certificate in it has a key that is not P-256; devices and "
 				    "this server use that curve only");
@@ -169,7 +153,7 @@ static int load_own(struct dtls_config *c, const struct dtls_options *o, char *e
 	ret = mbedtls_pk_parse_keyfile(&c->key, o->key_file, NULL, dtls_config_random, NULL);
 	if (ret != 0)
 		return fail_mbedtls(err, err_len, "coap.key_file", o->key_file, ret);
-	if (!is_p256(&c->key) ||
+	if (!dtls_key_is_p256(&c->key) ||
 	    mbedtls_pk_check_pair(&c->chain.pk, &c->key, dtls_config_random, NULL) != 0)
 		return fail(err, err_len, "coap.key_file", o->key_file,
 			    "this is not the key of the first certificate in "
@@ -191,7 +175,7 @@ static int load_client_ca(struct dtls_config *c, const struct dtls_options *o, c
 			      err_len) != 0)
 		return -1;
 	mbedtls_ssl_conf_ca_chain(&c->ssl, &c->client_ca, NULL);
-	/* One that is shown must be good: see handshake.c. */
+	/* One that is shown must be good: see certificates.c. */
 	mbedtls_ssl_conf_authmode(&c->ssl, MBEDTLS_SSL_VERIFY_OPTIONAL);
 	/* Names of CAs would make the flight longer, and a device has one certificate. */
 	mbedtls_ssl_conf_cert_req_ca_list(&c->ssl, MBEDTLS_SSL_CERT_REQ_CA_LIST_DISABLED);
@@ -220,7 +204,7 @@ static int set_up(struct dtls_config *c, struct dtls_endpoint *e, const struct d
 	mbedtls_ssl_conf_ciphersuites(ssl, c->suites);
 	mbedtls_ssl_conf_groups(ssl, groups);
 	mbedtls_ssl_conf_sig_algs(ssl, signatures);
-	mbedtls_ssl_conf_cert_profile(ssl, &profile);
+	mbedtls_ssl_conf_cert_profile(ssl, dtls_certificate_profile());
 	mbedtls_ssl_conf_dtls_anti_replay(ssl, MBEDTLS_SSL_ANTI_REPLAY_ENABLED);
 	mbedtls_ssl_conf_encrypt_then_mac(ssl, MBEDTLS_SSL_ETM_ENABLED);
 	mbedtls_ssl_conf_extended_master_secret(ssl, MBEDTLS_SSL_EXTENDED_MS_ENABLED);
@@ -272,6 +256,7 @@ void dtls_config_release(struct dtls_config *c)
 {
 	if (!c || --c->references > 0)
 		return;
+	dtls_authorities_free(c);
 	mbedtls_ssl_config_free(&c->ssl);
 	mbedtls_x509_crt_free(&c->chain);
 	mbedtls_x509_crt_free(&c->client_ca);

@@ -129,7 +129,7 @@ static struct context *context_new(struct dtls_endpoint *e)
 	mbedtls_ssl_set_bio(&c->ssl, c, bio_send, bio_receive, NULL);
 	mbedtls_ssl_set_timer_cb(&c->ssl, c, dtls_handshake_set_timer, dtls_handshake_get_timer);
 	mbedtls_ssl_set_user_data_p(&c->ssl, c);
-	mbedtls_ssl_set_verify(&c->ssl, dtls_handshake_verify, c);
+	mbedtls_ssl_set_verify(&c->ssl, dtls_certificate_verify, c);
 	if (e->keylog)
 		mbedtls_ssl_set_export_keys_cb(&c->ssl, dtls_handshake_export, c);
 	return c;

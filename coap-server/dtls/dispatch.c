@@ -3,8 +3,9 @@
  * Which session is a record for? See README.md for the table. Nothing here changes a session; that
  * is for those who know whether a record is authentic.
  */
-#include "coap-server/dtls/internal.h"
+#include <stdio.h>
 
+#include "coap-server/dtls/internal.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
@@ -15,21 +16,53 @@ enum {
 
 #define LOG_INTERVAL_US (10 * US_PER_S)
 
+/* RFC 5246 section 7.2, RFC 4279 section 6. */
+static const char *said_by(uint8_t alert)
+{
+	switch (alert) {
+	case MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA:
+		return "its client does not know the CA of coap.certificate_file (alert "
+		       "unknown_ca): "
+		       "give the device the CA's certificate (`pki/fleet anchors`)";
+	case MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED:
+		return "its client takes the certificate of coap.certificate_file for expired "
+		       "(alert certificate_expired): renew it, or look at the device's clock";
+	case MBEDTLS_SSL_ALERT_MSG_BAD_CERT:
+	case MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT:
+	case MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED:
+	case MBEDTLS_SSL_ALERT_MSG_CERT_UNKNOWN:
+		return "its client does not accept the certificate of coap.certificate_file "
+		       "(alerts "
+		       "42 to 46): is it for the host name that the device uses, and of a CA that "
+		       "the device knows?";
+	case MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE:
+		return "its client finds no cipher suite, curve or signature algorithm in common "
+		       "(alert handshake_failure; coap.suites)";
+	default:
+		return "its client has given up (an alert, RFC 5246 section 7.2)";
+	}
+}
+
 /* Nobody vouches for an alert in clear: it ends nothing. It may tell a person something. */
 static void clear_alert(struct dtls_endpoint *e, const struct record *r, const struct address *from)
 {
-	char text[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX];
+	struct dtls_session *s = dtls_session_by_address(e, from, SESSION_HANDSHAKE);
+	char why[320], text[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX];
+	const struct dtls_refusal refusal = {.why = why};
 	uint64_t suppressed;
 
 	e->stats.dropped++;
-	if (r->body_len != ALERT_CLEAR_LEN ||
-	    !dtls_session_by_address(e, from, SESSION_HANDSHAKE) ||
-	    !rate_limit_pass(&e->log.alert, LOG_INTERVAL_US, &suppressed))
+	if (r->body_len != ALERT_CLEAR_LEN || !s)
 		return;
-	log_info("dtls_alert_in_clear", NULL,
-		 "%s: during a handshake, alert %u (RFC 5246 section 7.2) in clear, so perhaps not "
-		 "of its client; ignored%s",
-		 address_text(from, text), r->body[1], rate_limit_note(note, suppressed));
+	snprintf(why, sizeof(why),
+		 "%s; alert %u came in clear, so perhaps from somebody else, and is ignored",
+		 said_by(r->body[1]), r->body[1]);
+	if (e->callbacks.refused)
+		e->callbacks.refused(e->callbacks.arg, from, &refusal);
+	else if (rate_limit_pass(&e->log.alert, LOG_INTERVAL_US, &suppressed))
+		log_info("dtls_alert_in_clear", NULL, "%s: %s%s", address_text(from, text), why,
+			 rate_limit_note(note, suppressed));
+	s->context->handshake->alerted = true;
 }
 
 static void record_with_cid(struct dtls_endpoint *e, const struct record *r,

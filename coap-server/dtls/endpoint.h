@@ -30,6 +30,7 @@
 
 #include "coap-server/dtls/identity.h"
 #include "coap-server/net/address.h"
+#include "core/registry/certificate_fault.h"
 
 #define DTLS_CID_LEN	   8
 #define DTLS_PSK_MAX	   64	/* bytes of a key */
@@ -37,6 +38,15 @@
 
 struct dtls_endpoint;
 struct dtls_session;
+
+/* Why a handshake was refused or has failed, as far as that can be told. Of the peer nothing is
+ * proven: anybody can name a device, and an alert in clear can be anybody's. */
+struct dtls_refusal {
+	const char *device;	 /* whose pre-shared key it has named, or NULL */
+	const void *certificate; /* DER, what it has shown; NULL: none */
+	size_t certificate_len;
+	const char *why;
+};
 
 struct dtls_callbacks {
 	void *arg;
@@ -58,6 +68,10 @@ struct dtls_callbacks {
 	int (*certificate)(void *arg, const struct address *from, const uint8_t *der, size_t len,
 			   struct dtls_identity *who);
 	bool (*resumed)(void *arg, const struct dtls_identity *who);
+
+	/* For the log: everything that was refused, but what the callbacks above have refused
+	 * themselves. The same rules as for them. NULL: the endpoint writes it itself. */
+	void (*refused)(void *arg, const struct address *from, const struct dtls_refusal *r);
 
 	/* The handshake is complete; the identity is what it proved, or empty. Not called for
 	 * sessions that were restored from slots. */
@@ -134,6 +148,14 @@ void dtls_close(struct dtls_endpoint *e);
 /* Read certificate, key and CAs again, for handshakes from now on. 0, or -1 with a message, and
  * what was in force stays. */
 int dtls_reload(struct dtls_endpoint *e, const struct dtls_options *o, char *err, size_t err_len);
+
+/*
+ * CAs that may complete the chains of devices, beside those of client_ca_file, until the next call
+ * or dtls_reload; bytes are copied. Each must chain to one of that file, when a device shows a
+ * certificate of it as well as now; `ignored` is told of those that cannot, with a static text.
+ */
+void dtls_set_authorities(struct dtls_endpoint *e, const struct certificate_der *list, size_t count,
+			  void (*ignored)(void *arg, size_t i, const char *why), void *arg);
 
 /* One datagram. */
 void dtls_receive(struct dtls_endpoint *e, const struct address *from, const uint8_t *data,

@@ -81,7 +81,7 @@ int dtls_handshake_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char 
 	memset(&h->who, 0, sizeof(h->who));
 	if (e->callbacks.psk(e->callbacks.arg, &c->session->address, identity, len, &h->who, key,
 			     &key_len) != 0) {
-		h->failure = "the pre-shared key's identity was refused";
+		h->told = true;
 		ret = refuse_psk(h, ssl, 16);
 	} else if (key_len > MBEDTLS_PSK_MAX_LEN) {
 		if (rate_limit_pass(&e->log.psk, LOG_INTERVAL_US, &suppressed))
@@ -96,105 +96,6 @@ int dtls_handshake_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char 
 	}
 	explicit_bzero(key, sizeof(key));
 	return ret;
-}
-
-/* Only P-256 has code here (coap-server/crypto/p256.c): another curve would end the handshake with
- * an error that explains nothing. */
-static bool is_p256(const mbedtls_x509_crt *crt)
-{
-	mbedtls_pk_context *pk = (mbedtls_pk_context *)&crt->pk;
-
-	return mbedtls_pk_get_type(pk) == MBEDTLS_PK_ECKEY &&
-	       mbedtls_ecp_keypair_get_group_id(mbedtls_pk_ec(*pk)) == MBEDTLS_ECP_DP_SECP256R1;
-}
-
-/* From the root down; depth 0 is the peer's own. Nothing is refused here: see check_certificate. */
-int dtls_handshake_verify(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
-{
-	struct handshake *h = ((struct context *)p)->handshake;
-
-	(void)flags;
-	if (!is_p256(crt))
-		h->failure = depth == 0
-				     ? "the client's certificate has a key that is not P-256"
-				     : "the client's certificate was issued by a key that is not "
-				       "P-256";
-	if (depth != 0)
-		return 0;
-	h->certificate_seen = true;
-	free(h->certificate);
-	h->certificate = malloc(crt->raw.len);
-	if (!h->certificate)
-		return MBEDTLS_ERR_X509_ALLOC_FAILED;
-	memcpy(h->certificate, crt->raw.p, crt->raw.len);
-	h->certificate_len = crt->raw.len;
-	return 0;
-}
-
-static uint8_t alert_for(uint32_t flags)
-{
-	if (flags & MBEDTLS_X509_BADCERT_REVOKED)
-		return MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED;
-	if (flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE))
-		return MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED;
-	if (flags & (MBEDTLS_X509_BADCERT_BAD_KEY | MBEDTLS_X509_BADCERT_BAD_PK |
-		     MBEDTLS_X509_BADCERT_KEY_USAGE | MBEDTLS_X509_BADCERT_EXT_KEY_USAGE))
-		return MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT;
-	return MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA;
-}
-
-static void log_bad_certificate(struct dtls_session *s, uint32_t flags)
-{
-	struct dtls_endpoint *e = s->endpoint;
-	char why[256], from[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX];
-	uint64_t suppressed;
-	int len;
-
-	if (!rate_limit_pass_burst(&e->log.certificate, LOG_INTERVAL_US, LOG_BURST, &suppressed))
-		return;
-	len = mbedtls_x509_crt_verify_info(why, sizeof(why), "", flags);
-	for (int i = 0; i < len; i++)
-		if (why[i] == '\n')
-			why[i] = i + 1 < len ? ';' : '\0';
-	log_warn("dtls_certificate_refused", NULL, "%s: %s%s", address_text(&s->address, from),
-		 len > 0 ? why : "it does not verify", rate_limit_note(note, suppressed));
-}
-
-/*
- * The configuration says that a client's certificate is optional, so Mbed TLS goes on whatever
- * became of its verification. One that was shown must be good; its owner is asked for only when its
- * key has signed this handshake.
- */
-static int check_certificate(struct context *c)
-{
-	struct dtls_endpoint *e = c->endpoint;
-	struct handshake *h = c->handshake;
-	uint32_t flags;
-	int ret;
-
-	if (!h->certificate)
-		return 0;
-	flags = mbedtls_ssl_get_verify_result(&c->ssl);
-	if (flags != 0) {
-		log_bad_certificate(c->session, flags);
-		if (!h->failure)
-			h->failure = "the client's certificate does not verify";
-		mbedtls_ssl_send_alert_message(&c->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-					       alert_for(flags));
-		return MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
-	}
-	if (c->ssl.MBEDTLS_PRIVATE(state) <= MBEDTLS_SSL_CERTIFICATE_VERIFY)
-		return 0;
-	ret = e->callbacks.certificate(e->callbacks.arg, &c->session->address, h->certificate,
-				       h->certificate_len, &h->who);
-	free(h->certificate);
-	h->certificate = NULL;
-	if (ret == 0)
-		return 0;
-	h->failure = "the client's certificate was refused";
-	mbedtls_ssl_send_alert_message(&c->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-				       MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED);
-	return MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
 }
 
 void dtls_handshake_export(void *p, mbedtls_ssl_key_export_type type, const unsigned char *secret,
@@ -215,39 +116,73 @@ void dtls_handshake_export(void *p, mbedtls_ssl_key_export_type type, const unsi
 
 /* --- The end --- */
 
-static const char *reason_of(int ret, char text[96])
+/* Mbed TLS adds what it found below to the code of where it found it (mbedtls/error.h). */
+static bool unreadable_certificate(int ret)
+{
+	int high = -(-ret & 0xff80);
+
+	return high <= MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE && high >= MBEDTLS_ERR_X509_FATAL_ERROR;
+}
+
+/* NULL: nobody can tell. */
+static const char *told_reason(const struct handshake *h, int ret)
 {
 	switch (ret) {
 	case MBEDTLS_ERR_SSL_INVALID_MAC:
-		return "its last message is not authentic: another pre-shared key than ours, or "
-		       "forged";
+		return h->who.id[0] ? "wrong key: its last message is not authentic, so it has "
+				      "another pre-shared key than the registry; replace one of "
+				      "them with `pki/fleet psk`"
+				    : "its last message is not authentic: forged, or damaged";
 	case MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE:
-		return "no cipher suite, curve or signature algorithm in common (coap.suites)";
+		return "no cipher suite, curve or signature algorithm in common (coap.suites; "
+		       "without coap.certificate_file only those with a pre-shared key)";
 	case MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION:
 		return "it does not speak DTLS 1.2";
 	case MBEDTLS_ERR_ECP_FEATURE_UNAVAILABLE:
 		return "it uses an elliptic curve other than P-256";
-	case MBEDTLS_ERR_SSL_TIMEOUT:
-		return "no answer";
 	default:
-		mbedtls_strerror(ret, text, 96);
-		return text;
+		return unreadable_certificate(ret) ? "its certificate cannot be read: damaged, or "
+						     "with a kind of key that is not known here"
+						   : NULL;
 	}
+}
+
+static void tell(const struct dtls_session *s, const char *why)
+{
+	const struct dtls_endpoint *e = s->endpoint;
+	const struct handshake *h = s->context->handshake;
+	const struct dtls_refusal refusal = {
+		.device = h->who.id[0] ? h->who.id : NULL,
+		.certificate = h->certificate,
+		.certificate_len = h->certificate ? h->chain_len[0] : 0,
+		.why = why,
+	};
+
+	e->callbacks.refused(e->callbacks.arg, &s->address, &refusal);
 }
 
 static void fail(struct dtls_session *s, int ret)
 {
 	struct dtls_endpoint *e = s->endpoint;
 	const struct handshake *h = s->context->handshake;
+	const char *why = h->failure ? h->failure : told_reason(h, ret);
 	char from[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX], text[96];
+	bool told = h->told || (h->alerted && ret == MBEDTLS_ERR_SSL_TIMEOUT);
 	uint64_t suppressed;
 
 	e->stats.handshakes_failed++;
-	if (rate_limit_pass_burst(&e->log.failed, LOG_INTERVAL_US, LOG_BURST, &suppressed))
+	if (!told && why && e->callbacks.refused) {
+		tell(s, why);
+	} else if (!told &&
+		   rate_limit_pass_burst(&e->log.failed, LOG_INTERVAL_US, LOG_BURST, &suppressed)) {
+		mbedtls_strerror(ret, text, sizeof(text));
 		log_info("dtls_handshake_failed", h->who.id[0] ? h->who.id : NULL, "%s: %s%s",
 			 address_text(&s->address, from),
-			 h->failure ? h->failure : reason_of(ret, text),
+			 why				  ? why
+			 : ret == MBEDTLS_ERR_SSL_TIMEOUT ? "no answer"
+							  : text,
 			 rate_limit_note(note, suppressed));
+	}
 	dtls_session_end(s, false, "the handshake failed");
 }
 
@@ -303,7 +238,7 @@ static int run(struct context *c)
 	while (ret == 0 && !mbedtls_ssl_is_handshake_over(&c->ssl)) {
 		ret = mbedtls_ssl_handshake_step(&c->ssl);
 		if (ret == 0)
-			ret = check_certificate(c);
+			ret = dtls_certificate_check(c);
 	}
 	if (ret == 0 && c->handshake->psk_refused)
 		return MBEDTLS_ERR_SSL_INVALID_MAC; /* one in 2^128 */

@@ -28,12 +28,14 @@ struct list {
 /* --- Configuration, shared by the contexts that were made with it (config.c) --- */
 
 #define SUITES_MAX	32
+#define CHAIN_MAX	4 /* certificates of a client that are looked at */
 #define ID_WORKER_SHIFT 56
 
 struct dtls_config {
 	size_t references;
 	mbedtls_ssl_config ssl;
 	mbedtls_x509_crt chain, client_ca;
+	mbedtls_x509_crt *authorities; /* behind client_ca's last: see certificates.c */
 	mbedtls_pk_context key;
 	int suites[SUITES_MAX + 1];
 	bool connection_id;
@@ -75,10 +77,12 @@ struct handshake {
 	bool resumed;
 	bool psk_refused;
 	const char *failure; /* known better than by Mbed TLS's error */
+	bool told;	     /* the log knows already why it fails */
+	bool alerted;	     /* and has heard of an alert in clear */
 	struct dtls_identity who;
-	uint8_t *certificate; /* DER, to be asked about when its key has signed */
-	size_t certificate_len;
-	bool certificate_seen;
+	uint8_t *certificate; /* the client's chain (DER), to be asked about when its key has
+				 signed */
+	size_t chain_len[CHAIN_MAX], chain_count; /* its own first */
 	bool has_secret;
 	uint8_t secret[48]; /* only with a key log */
 };
@@ -147,8 +151,9 @@ struct dtls_endpoint {
 	int64_t swept_us;
 	uint64_t sweep_cursor;
 	struct {
-		struct rate_limit failed, limited, full, certificate, alert, slots, memory, psk;
+		struct rate_limit failed, limited, full, alert, slots, memory, psk;
 	} log;
+	char why[CERTIFICATE_FAULT_TEXT_MAX + 32]; /* room for a handshake's failure */
 	uint8_t plain[MBEDTLS_SSL_IN_CONTENT_LEN];
 };
 
@@ -206,12 +211,21 @@ void dtls_handshake_free(struct handshake *h);
 int dtls_handshake_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char *identity,
 		       size_t len);
 /* For context.c, on contexts of which p is the struct context */
-int dtls_handshake_verify(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 void dtls_handshake_export(void *p, mbedtls_ssl_key_export_type type, const unsigned char *secret,
 			   size_t len, const unsigned char client_random[32],
 			   const unsigned char server_random[32], mbedtls_tls_prf_types prf);
 void dtls_handshake_set_timer(void *p, uint32_t intermediate_ms, uint32_t final_ms);
 int dtls_handshake_get_timer(void *p);
+
+/* certificates.c */
+const mbedtls_x509_crt_profile *dtls_certificate_profile(void);
+bool dtls_key_is_p256(const mbedtls_pk_context *pk);
+void dtls_authorities_free(struct dtls_config *c);
+/* For context.c, as above. */
+int dtls_certificate_verify(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
+/* After each step of a handshake: 0; or it ends with this error of Mbed TLS, and its failure or
+ * told is set. */
+int dtls_certificate_check(struct context *c);
 
 /* dispatch.c */
 void dtls_dispatch(struct dtls_endpoint *e, const struct address *from, const uint8_t *data,

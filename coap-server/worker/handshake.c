@@ -15,6 +15,7 @@
 #include "core/registry/psk.h"
 
 #define REFUSAL_INTERVAL_US (10 * US_PER_S)
+#define STRANGERS_BURST	    50
 
 static void refuse(struct worker *w, const struct address *from, const char *device,
 		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -35,6 +36,34 @@ static void refuse(struct worker *w, const struct address *from, const char *dev
 	va_end(ap);
 	log_warn("handshake_refused", device, "from %s: %s%s", address_text(from, address), why,
 		 rate_limit_note(note, suppressed));
+}
+
+/*
+ * Nobody has proven to be whom this names: one limit for each name at each address, so that a
+ * stranger who names a device cannot keep that device's own refusals out of the log, and one for
+ * all, so that one who names many cannot fill it.
+ */
+void handshake_refused(void *arg, const struct address *from, const struct dtls_refusal *r)
+{
+	struct worker *w = arg;
+	struct certificate cert;
+	const char *device = r->device;
+	char address[ADDRESS_TEXT_MAX], note[RATE_LIMIT_NOTE_MAX], err[256];
+	char who[PRINCIPAL_ID_MAX + sizeof(" 0123456789abcdef")];
+	uint64_t others, suppressed;
+
+	if (r->certificate &&
+	    certificate_read(&cert, r->certificate, r->certificate_len, err, sizeof(err)) == 0)
+		device = cert.name;
+	snprintf(who, sizeof(who), "%s %016llx", device ? device : "",
+		 (unsigned long long)address_source(from));
+	if (!rate_limit_pass(refusal_limit(&w->refused_handshakes, who), REFUSAL_INTERVAL_US,
+			     &suppressed) ||
+	    !rate_limit_pass_burst(&w->refused_strangers, REFUSAL_INTERVAL_US, STRANGERS_BURST,
+				   &others))
+		return;
+	log_warn("handshake_refused", device, "from %s: %s%s", address_text(from, address), r->why,
+		 rate_limit_note(note, suppressed + others));
 }
 
 static bool ready(struct worker *w, const struct address *from)

@@ -50,6 +50,7 @@ struct worker {
 
 	struct rate_limit not_ready, too_fast;
 	struct refusal_limits refused_handshakes;
+	struct rate_limit refused_strangers;
 };
 
 static inline struct worker *worker_of(struct resources *r)
@@ -83,6 +84,7 @@ int handshake_psk(void *arg, const struct address *from, const uint8_t *identity
 		  struct dtls_identity *who, uint8_t key[DTLS_PSK_MAX], size_t *key_len);
 int handshake_certificate(void *arg, const struct address *from, const uint8_t *der, size_t len,
 			  struct dtls_identity *who);
+void handshake_refused(void *arg, const struct address *from, const struct dtls_refusal *r);
 bool handshake_resumed(void *arg, const struct dtls_identity *who);
 
 /* presence.c */

@@ -246,6 +246,7 @@ static int open_dtls(struct worker *w)
 		.psk = handshake_psk,
 		.certificate = handshake_certificate,
 		.resumed = handshake_resumed,
+		.refused = handshake_refused,
 		.opened = session_opened,
 		.data = session_data,
 		.closed = session_closed,

@@ -49,8 +49,8 @@ static void test_mbedtls_has_what_the_endpoint_needs_and_no_more(void **state)
 	for (size_t i = 0; i < sizeof(absent) / sizeof(*absent); i++)
 		if (mbedtls_version_check_feature(absent[i]) == 0)
 			fail_msg("%s is there", absent[i]);
-	assert_int_equal(MBEDTLS_SSL_IN_CONTENT_LEN, 4096);
-	assert_int_equal(MBEDTLS_SSL_OUT_CONTENT_LEN, 2048);
+	assert_int_equal(MBEDTLS_SSL_IN_CONTENT_LEN, 4160);
+	assert_int_equal(MBEDTLS_SSL_OUT_CONTENT_LEN, 4160);
 }
 
 /* All of the hooks, or none. */
