@@ -47,6 +47,21 @@ bool dtls_key_is_p256(const mbedtls_pk_context *pk)
 	       mbedtls_ecp_keypair_get_group_id(mbedtls_pk_ec(*pk)) == MBEDTLS_ECP_DP_SECP256R1;
 }
 
+int64_t dtls_certificate_left_s(const mbedtls_x509_crt *crt)
+{
+	const mbedtls_x509_time *end = &crt->valid_to;
+	struct tm tm = {
+		.tm_year = end->year - 1900,
+		.tm_mon = end->mon - 1,
+		.tm_mday = end->day,
+		.tm_hour = end->hour,
+		.tm_min = end->min,
+		.tm_sec = end->sec,
+	};
+
+	return (int64_t)timegm(&tm) - clock_realtime_us() / US_PER_S;
+}
+
 /* --- Authorities --- */
 
 static mbedtls_x509_crt *last_of_file(struct dtls_config *c)
@@ -222,6 +237,7 @@ int dtls_certificate_verify(void *p, mbedtls_x509_crt *crt, int depth, uint32_t 
 	/* Mbed TLS does not mind. A CA's key that is used as a device's is no CA's key any more. */
 	if (mbedtls_x509_crt_get_ca_istrue(crt))
 		*flags |= MBEDTLS_X509_BADCERT_KEY_USAGE;
+	h->certificate_left_s = dtls_certificate_left_s(crt);
 	return keep(h, crt);
 }
 
@@ -298,8 +314,11 @@ int dtls_certificate_check(struct context *c)
 				       h->chain_len[0], &h->who);
 	free(h->certificate);
 	h->certificate = NULL;
-	if (ret == 0)
+	if (ret == 0) {
+		/* The registry may know only its key. */
+		dtls_identity_limit(&h->who, h->certificate_left_s);
 		return 0;
+	}
 	h->told = true;
 	mbedtls_ssl_send_alert_message(&c->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
 				       MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED);

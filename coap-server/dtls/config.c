@@ -18,6 +18,7 @@ enum {
 	/* A modem was seen to crash with more. */
 	CHAIN_WARN_LEN = 4096,
 	EXPIRY_WARN_DAYS = 30,
+	S_PER_DAY = 86400,
 	/* Handshake header, length of the list; 3 more bytes for each certificate (RFC 5246
 	 * section 7.4.2). */
 	CERTIFICATE_MESSAGE_OVERHEAD = 12 + 3,
@@ -88,20 +89,6 @@ static int load_certificates(mbedtls_x509_crt *out, const char *setting, const c
 	return 0;
 }
 
-static int64_t days_left(const mbedtls_x509_time *end)
-{
-	struct tm tm = {
-		.tm_year = end->year - 1900,
-		.tm_mon = end->mon - 1,
-		.tm_mday = end->day,
-		.tm_hour = end->hour,
-		.tm_min = end->min,
-		.tm_sec = end->sec,
-	};
-
-	return ((int64_t)timegm(&tm) * US_PER_S - clock_realtime_us()) / US_PER_DAY;
-}
-
 static int check_chain(const mbedtls_x509_crt *chain, const char *file, char *err, size_t err_len)
 {
 	size_t len = 0, message = CERTIFICATE_MESSAGE_OVERHEAD;
@@ -127,10 +114,10 @@ static int check_chain(const mbedtls_x509_crt *chain, const char *file, char *er
 		log_error("dtls_certificate_expired", NULL,
 			  "%s: the certificate has expired; devices refuse it: renew it and reload",
 			  file);
-	else if (days_left(&chain->valid_to) < EXPIRY_WARN_DAYS)
+	else if (dtls_certificate_left_s(chain) < EXPIRY_WARN_DAYS * S_PER_DAY)
 		log_warn("dtls_certificate_expires", NULL,
 			 "%s: the certificate expires in %lld days; renew it and reload", file,
-			 (long long)days_left(&chain->valid_to));
+			 (long long)(dtls_certificate_left_s(chain) / S_PER_DAY));
 	return 0;
 }
 

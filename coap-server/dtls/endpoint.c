@@ -223,6 +223,8 @@ static void check_age(void *arg, struct dtls_session *s)
 				 "coap.idle_without_cid_s)");
 	else if (now_us - s->opened_us >= o->lifetime_us)
 		dtls_session_end(s, true, "its life is over (coap.lifetime_days)");
+	else if (dtls_identity_expired(&s->identity))
+		dtls_session_end(s, true, refusal_reason(REFUSAL_EXPIRED));
 }
 
 /* All sessions in SWEEP_STEPS steps; missed ones are made up for, but none twice. */

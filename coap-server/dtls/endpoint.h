@@ -10,7 +10,8 @@
  *   when a record from the new one is authentic and newer than all before (RFC 9146 section 6).
  * - A handshake makes a new session without identity, whatever its address was used for before; the
  *   old session works until the new one is complete.
- * - An identity is bound to one session, once, until it ends.
+ * - An identity is bound to one session, once, until it ends; it ends with the credential that
+ *   proved it.
  * - Of `live_contexts` sessions at most the Mbed TLS context is in memory; the others are parked as
  *   small blobs and woken by their next record.
  * - With slots (slots.h), sessions survive the death of the process, and no record number is used
@@ -60,14 +61,14 @@ struct dtls_callbacks {
 	 * psk: fill *who and key, *key_len (at most DTLS_PSK_MAX); 0, or -1 to refuse (the peer
 	 * then cannot tell an unknown identity from a wrong key: RFC 4279 section 2). certificate:
 	 * it chains to a CA of ours and its key was used; fill *who; 0, or -1. resumed: a session
-	 * is resumed without any of that; is *who still let in? NULL: the kind of handshake is not
-	 * offered.
+	 * is resumed without any of that; is *who still let in, and until when (it may be made
+	 * shorter)? NULL: the kind of handshake is not offered.
 	 */
 	int (*psk)(void *arg, const struct address *from, const uint8_t *identity, size_t len,
 		   struct dtls_identity *who, uint8_t key[DTLS_PSK_MAX], size_t *key_len);
 	int (*certificate)(void *arg, const struct address *from, const uint8_t *der, size_t len,
 			   struct dtls_identity *who);
-	bool (*resumed)(void *arg, const struct dtls_identity *who);
+	bool (*resumed)(void *arg, struct dtls_identity *who);
 
 	/* For the log: everything that was refused, but what the callbacks above have refused
 	 * themselves. The same rules as for them. NULL: the endpoint writes it itself. */

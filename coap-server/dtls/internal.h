@@ -83,6 +83,7 @@ struct handshake {
 	uint8_t *certificate; /* the client's chain (DER), to be asked about when its key has
 				 signed */
 	size_t chain_len[CHAIN_MAX], chain_count; /* its own first */
+	int64_t certificate_left_s;
 	bool has_secret;
 	uint8_t secret[48]; /* only with a key log */
 };
@@ -221,6 +222,8 @@ int dtls_handshake_get_timer(void *p);
 const mbedtls_x509_crt_profile *dtls_certificate_profile(void);
 bool dtls_key_is_p256(const mbedtls_pk_context *pk);
 void dtls_authorities_free(struct dtls_config *c);
+/* Seconds until it expires, below 0 after that. */
+int64_t dtls_certificate_left_s(const mbedtls_x509_crt *crt);
 /* For context.c, as above. */
 int dtls_certificate_verify(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 /* After each step of a handshake: 0; or it ends with this error of Mbed TLS, and its failure or

@@ -33,7 +33,7 @@
 #include "core/base/rate_limit.h"
 
 #define SLOTS_MAGIC	 "FGSLOTS\n"
-#define SLOTS_LAYOUT	 1
+#define SLOTS_LAYOUT	 2
 #define SLOTS_HEADER_LEN 4096
 #define SLOTS_MAX	 1000000000U
 #define SLOTS_BOOT_ID	 40 /* 36 characters, zeros behind */
@@ -68,7 +68,7 @@ struct slot_fixed {
 	uint8_t cid[DTLS_CID_LEN];
 	uint16_t blob_len;
 	uint8_t has_cid;
-	uint8_t zero[9];
+	uint8_t zero;
 	uint8_t blob[SLOT_BLOB_MAX];
 	uint32_t crc;
 };
@@ -82,8 +82,7 @@ struct slot_in {
 
 struct slot_identity {
 	struct dtls_identity who;
-	uint8_t zero[2];
-	uint32_t crc;
+	uint32_t zero, crc;
 };
 
 struct slot_note {
@@ -103,10 +102,12 @@ struct slot {
 	struct slot_note note[2];
 };
 
-static_assert(sizeof(struct slot_fixed) == 8 + 8 + DTLS_CID_LEN + 2 + 1 + 9 + SLOT_BLOB_MAX + 4,
+static_assert(sizeof(struct slot_fixed) == 8 + 8 + DTLS_CID_LEN + 2 + 1 + 1 + SLOT_BLOB_MAX + 4,
+	      "no padding");
+static_assert(sizeof(struct dtls_identity) == PRINCIPAL_ID_MAX + 1 + 1 + FINGERPRINT_LEN + 2 + 4,
 	      "no padding");
 static_assert(sizeof(struct slot_in) == 24 + sizeof(struct address) + 8, "no padding");
-static_assert(sizeof(struct slot_identity) == sizeof(struct dtls_identity) + 2 + 4, "no padding");
+static_assert(sizeof(struct slot_identity) == sizeof(struct dtls_identity) + 8, "no padding");
 static_assert(sizeof(struct slot_note) == 4 + DTLS_NOTE_MAX + 4, "no padding");
 static_assert(sizeof(struct slot) == 16 + sizeof(struct slot_fixed) + 2 * sizeof(struct slot_in) +
 					     sizeof(struct slot_identity) +

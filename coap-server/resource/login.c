@@ -75,11 +75,10 @@ static enum coap_done delay(struct resources *r, const struct dtls_session *s,
 /* 0, or -EALREADY: it is somebody's. */
 static int bind_session(struct resources *r, struct dtls_session *s, const struct identity *who)
 {
-	struct dtls_identity identity = {.kind = (uint8_t)who->credential->kind};
+	struct dtls_identity identity;
 	int rc;
 
-	memcpy(identity.id, who->principal->id, strlen(who->principal->id) + 1);
-	memcpy(identity.fingerprint, who->credential->fingerprint, FINGERPRINT_LEN);
+	dtls_identity_set(&identity, who);
 	rc = dtls_identify(s, &identity);
 	if (rc == 0)
 		r->authenticated(r, s);

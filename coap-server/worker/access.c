@@ -37,6 +37,10 @@ static const struct principal *judge(struct worker *w, struct session *s)
 	const struct dtls_identity *who = dtls_session_identity(s->dtls);
 	struct identity now;
 
+	if (dtls_identity_expired(who)) {
+		s->end_reason = refusal_reason(REFUSAL_EXPIRED);
+		return NULL;
+	}
 	if (s->judged == w->generation + 1)
 		return s->principal;
 	identify_again(&now, w->snapshot, who->id, (enum credential_kind)who->kind,

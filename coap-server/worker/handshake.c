@@ -84,10 +84,7 @@ static int accept_identity(struct worker *w, const struct address *from,
 		refuse(w, from, p ? p->id : NULL, "%s", found->why);
 		return -1;
 	}
-	memset(who, 0, sizeof(*who));
-	memcpy(who->id, p->id, strlen(p->id) + 1);
-	who->kind = (uint8_t)found->credential->kind;
-	memcpy(who->fingerprint, found->credential->fingerprint, FINGERPRINT_LEN);
+	dtls_identity_set(who, found);
 	return 0;
 }
 
@@ -121,7 +118,7 @@ int handshake_certificate(void *arg, const struct address *from, const uint8_t *
 	return accept_identity(w, from, &found, who);
 }
 
-bool handshake_resumed(void *arg, const struct dtls_identity *who)
+bool handshake_resumed(void *arg, struct dtls_identity *who)
 {
 	struct worker *w = arg;
 	struct identity now;
@@ -130,7 +127,10 @@ bool handshake_resumed(void *arg, const struct dtls_identity *who)
 		return false;
 	identify_resumed(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
 			 who->fingerprint);
-	if (now.refusal != REFUSAL_NONE)
+	if (now.refusal != REFUSAL_NONE) {
 		log_debug("resumption_refused", who->id, "%s", now.why);
-	return now.refusal == REFUSAL_NONE;
+		return false;
+	}
+	dtls_identity_limit(who, now.valid_for_s);
+	return true;
 }

@@ -85,7 +85,7 @@ int handshake_psk(void *arg, const struct address *from, const uint8_t *identity
 int handshake_certificate(void *arg, const struct address *from, const uint8_t *der, size_t len,
 			  struct dtls_identity *who);
 void handshake_refused(void *arg, const struct address *from, const struct dtls_refusal *r);
-bool handshake_resumed(void *arg, const struct dtls_identity *who);
+bool handshake_resumed(void *arg, struct dtls_identity *who);
 
 /* presence.c */
 /* This session's device is now in the table. False without memory. */

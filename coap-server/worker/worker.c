@@ -158,6 +158,11 @@ static void session_closed(void *arg, struct dtls_session *session, const char *
 	struct worker *w = arg;
 	struct session *s = dtls_user(session);
 
+	if (strcmp(reason, refusal_reason(REFUSAL_EXPIRED)) == 0)
+		log_warn("session_closed", dtls_session_identity(session)->id,
+			 "session %016llx: its credential has expired; the device needs a new one "
+			 "(`pki/fleet renew`)",
+			 (unsigned long long)dtls_session_id(session));
 	coap_server_forget(w->coap, &s->peer);
 	presence_detach(w, s, reason);
 	s->dtls = NULL;

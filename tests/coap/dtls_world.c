@@ -144,7 +144,7 @@ static int certificate(void *arg, const struct address *from, const uint8_t *der
 	return 0;
 }
 
-static bool resumed(void *arg, const struct dtls_identity *who)
+static bool resumed(void *arg, struct dtls_identity *who)
 {
 	struct world *w = arg;
 
