@@ -125,6 +125,7 @@ static int psk(void *arg, const struct address *from, const uint8_t *identity, s
 		return -1;
 	snprintf(who->id, sizeof(who->id), "%s", WORLD_PSK_IDENTITY);
 	who->kind = CREDENTIAL_PSK;
+	dtls_identity_limit(who, w->valid_for_s);
 	*key_len = strlen(WORLD_PSK);
 	memcpy(key, WORLD_PSK, *key_len);
 	return 0;
@@ -141,6 +142,7 @@ static int certificate(void *arg, const struct address *from, const uint8_t *der
 		return -1;
 	snprintf(who->id, sizeof(who->id), "device-crt");
 	who->kind = CREDENTIAL_X509;
+	dtls_identity_limit(who, w->valid_for_s);
 	return 0;
 }
 
@@ -214,6 +216,7 @@ int world_setup(void **state)
 	clock_override(NULL, world_now_us);
 	w->next_port = 40000;
 	w->echo = true;
+	w->valid_for_s = INT64_MAX;
 	w->options = (struct dtls_options){
 		.suites = "ECDHE-ECDSA-AES128-GCM-SHA256 ECDHE-ECDSA-AES128-CCM8 "
 			  "ECDHE-PSK-CHACHA20-POLY1305 PSK-AES128-CCM8 PSK-AES128-GCM-SHA256",

@@ -71,6 +71,7 @@ struct world {
 	char text[DTLS_PLAINTEXT_MAX * 2 + 1];
 	bool echo; /* answer with the same; default */
 	bool refuse_psk, refuse_certificate, refuse_resumed;
+	int64_t valid_for_s; /* of what proves who they are; for ever by default */
 	size_t resumed_asked, certificate_asked;
 	struct dtls_identity resumed_who;
 	void (*on_data)(struct world *w, struct dtls_session *s); /* instead of echo */

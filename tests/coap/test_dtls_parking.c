@@ -477,6 +477,64 @@ static void test_session_ids_are_not_used_twice(void **state)
 	assert_true(dtls_session_id(w->opened) > id);
 }
 
+static void test_session_ends_with_its_credential_over_crashes_and_parked_too(void **state)
+{
+	struct world *w = *state;
+	struct world_client *c[20];
+
+	w->options.live_contexts = 4;
+	world_open(w);
+	for (int i = 0; i < 20; i++) {
+		w->valid_for_s = i % 2 ? 7 * 86400 : INT64_MAX;
+		c[i] = world_connect(w, WORLD_PSK_CLIENT, true);
+		world_check_echo(c[i], "x");
+	}
+	assert_true(stats_of(w).parked >= 16);
+	world_wait(w, 6 * US_PER_DAY);
+	world_crash(w);
+	world_open(w);
+	for (int i = 0; i < 20; i++)
+		world_check_echo(c[i], "y");
+	world_crash(w);
+	world_wait_clock(US_PER_DAY);
+	world_open(w);
+	assert_int_equal(stats_of(w).restored, 20);
+	world_wait(w, 17 * US_PER_S);
+	assert_int_equal(stats_of(w).sessions, 10);
+	assert_string_equal(w->reason, "its credential expired");
+	for (int i = 0; i < 20; i += 2)
+		world_check_echo(c[i], "z");
+	for (int i = 1; i < 20; i += 2) {
+		size_t heard = w->data_count;
+
+		world_say(c[i], "z");
+		assert_int_equal(w->data_count, heard);
+	}
+}
+
+static void test_session_ends_with_a_credential_that_was_shown_later(void **state)
+{
+	struct world *w = *state;
+	struct dtls_identity who = {.id = "told-by-jwt", .kind = CREDENTIAL_JWT};
+	struct world_client *c;
+
+	world_open(w);
+	c = world_connect(w, WORLD_CERTIFICATE, true);
+	world_check_echo(c, "x");
+	dtls_identity_limit(&who, 100);
+	dtls_identity_limit(&who, 200); /* a limit is never taken back */
+	assert_int_equal(dtls_identify(w->spoke, &who), 0);
+	world_crash(w);
+	world_wait_clock(99 * US_PER_S);
+	world_open(w);
+	world_check_echo(c, "y");
+	assert_false(dtls_identity_expired(dtls_session_identity(w->spoke)));
+	world_wait_clock(US_PER_S);
+	assert_true(dtls_identity_expired(dtls_session_identity(w->spoke)));
+	world_wait(w, 17 * US_PER_S);
+	assert_int_equal(stats_of(w).sessions, 0);
+}
+
 /* --- Tickets --- */
 
 static struct world_client *resuming(struct world *w, enum world_kind kind, bool cid,
@@ -564,6 +622,27 @@ static void test_whoever_is_not_let_in_any_more_shakes_hands_in_full(void **stat
 	resuming(w, WORLD_PSK_CLIENT, false, first);
 	check_full(w, 1);
 	assert_string_equal(dtls_session_identity(w->opened)->id, WORLD_PSK_IDENTITY);
+}
+
+static void test_ticket_is_good_no_longer_than_what_proved_its_identity(void **state)
+{
+	struct world *w = *state;
+	struct world_client *first, *second;
+
+	w->valid_for_s = 3600;
+	world_open(w);
+	first = resuming(w, WORLD_PSK_CLIENT, false, NULL);
+	w->valid_for_s = INT64_MAX; /* as the clock says that has jumped */
+	world_wait(w, 3000 * US_PER_S);
+	second = resuming(w, WORLD_PSK_CLIENT, false, first);
+	assert_int_equal(stats_of(w).resumed, 1);
+	world_check_echo(second, "x");
+	world_wait(w, 599 * US_PER_S);
+	world_check_echo(second, "y");
+	world_wait(w, 17 * US_PER_S);
+	assert_string_equal(w->reason, "its credential expired");
+	resuming(w, WORLD_PSK_CLIENT, false, second);
+	assert_int_equal(stats_of(w).resumed, 1);
 }
 
 static void test_ticket_of_another_process_is_not_taken(void **state)
@@ -718,11 +797,14 @@ int main(void)
 		SLOTS_TEST(test_anonymous_session_has_to_say_who_it_is_after_a_crash_too),
 		SLOTS_TEST(test_limits_count_from_before_the_crash),
 		SLOTS_TEST(test_session_ids_are_not_used_twice),
+		SLOTS_TEST(test_session_ends_with_its_credential_over_crashes_and_parked_too),
+		SLOTS_TEST(test_session_ends_with_a_credential_that_was_shown_later),
 		TEST(test_resumed_psk_session_has_its_identity),
 		TEST(test_resumed_certificate_session_has_its_identity),
 		TEST(test_resumed_anonymous_session_is_anonymous),
 		TEST(test_identity_of_a_jwt_is_not_resumed),
 		TEST(test_whoever_is_not_let_in_any_more_shakes_hands_in_full),
+		TEST(test_ticket_is_good_no_longer_than_what_proved_its_identity),
 		TEST(test_ticket_of_another_process_is_not_taken),
 		TEST(test_ticket_is_good_for_its_time_over_changes_of_keys),
 		TEST(test_no_tickets_when_resumption_is_off),

@@ -696,7 +696,8 @@ static void test_certificate_of_another_ca_opens_no_session(void **state)
 
 static void test_expired_certificate_opens_no_session(void **state)
 {
-	check_bad_certificate(*state, "expired.pem", "expired.key", "its certificate: it expired on ");
+	check_bad_certificate(*state, "expired.pem", "expired.key",
+			      "its certificate: it expired on ");
 }
 
 static void test_chain_over_p384_is_refused_and_the_log_says_why(void **state)

@@ -22,11 +22,16 @@ static char dir[64];
 static pid_t owner;
 
 static const char *const files[] = {
-	"ca.pem",	"ca.key",     "server.pem",    "server.key",	"device.pem",
-	"device.key",	"other.pem",  "other.key",     "stranger.pem",	"stranger.key",
-	"p384.pem",	"p384.key",   "chain.pem",     "chain.key",	"inter384.pem",
-	"inter384.key", "via384.pem", "via384.key",    "expired.pem",	"expired.key",
-	"long.pem",	"long.key",   "localhost.pem", "localhost.key",
+	"ca.pem",	  "ca.key",	    "server.pem",    "server.key",    "device.pem",
+	"device.key",	  "other.pem",	    "other.key",     "stranger.pem",  "stranger.key",
+	"p384.pem",	  "p384.key",	    "chain.pem",     "chain.key",     "inter384.pem",
+	"inter384.key",	  "via384.pem",	    "via384.key",    "expired.pem",   "expired.key",
+	"long.pem",	  "long.key",	    "localhost.pem", "localhost.key", "full.pem",
+	"full.key",	  "over.pem",	    "over.key",	     "inter.pem",     "inter.key",
+	"leaf.pem",	  "leaf.key",	    "deep.pem",	     "deep.key",      "leafdeep.pem",
+	"leafdeep.key",	  "whole.pem",	    "whole.key",     "lapsed.pem",    "lapsed.key",
+	"leaflapsed.pem", "leaflapsed.key", "narrow.pem",    "narrow.key",    "below.pem",
+	"below.key",	  "leafbelow.pem",  "leafbelow.key",
 };
 
 #define FILE_COUNT (sizeof(files) / sizeof(files[0]))
@@ -62,6 +67,8 @@ static void extend(X509 *crt, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
+static const char *constraints = "critical,CA:TRUE"; /* of CAs that are made */
+
 /* issuer NULL: it signs itself. days: from now; below 0: it is over. */
 static struct named make(const char *name, const char *cn, const char *curve, bool ca,
 			 const struct named *issuer, long days)
@@ -82,7 +89,7 @@ static struct named make(const char *name, const char *cn, const char *curve, bo
 				   0);
 	X509_set_issuer_name(n.crt, issuer ? X509_get_subject_name(issuer->crt) : subject);
 	X509_set_pubkey(n.crt, n.key);
-	extend(n.crt, NID_basic_constraints, ca ? "critical,CA:TRUE" : "CA:FALSE");
+	extend(n.crt, NID_basic_constraints, ca ? constraints : "CA:FALSE");
 	assert_true(X509_sign(n.crt, issuer ? issuer->key : n.key, EVP_sha256()) > 0);
 
 	f = create(name, "pem");
@@ -112,6 +119,46 @@ static void append(const char *name, const struct named *issuer)
 	assert_non_null(f);
 	assert_int_equal(PEM_write_X509(f, issuer->crt), 1);
 	fclose(f);
+}
+
+static size_t der_len(const struct named *n)
+{
+	return (size_t)i2d_X509(n->crt, NULL);
+}
+
+/* A server's chain of less than `max` bytes, as long as it gets with these. */
+static void fill(const char *name, const struct named *ca, size_t max)
+{
+	struct named leaf = make(name, "server.test", "P-256", false, ca, 100);
+	size_t len = der_len(&leaf);
+
+	for (; len + der_len(ca) < max; len += der_len(ca))
+		append(name, ca);
+	drop(leaf);
+}
+
+/* What a device shows that sends only its own, and what stands between that and the CA. */
+static void make_chains(const struct named *ca)
+{
+	struct named inter = make("inter", "Device CA", "P-256", true, ca, 100);
+	struct named deep = make("deep", "Device CA of a device CA", "P-256", true, &inter, 100);
+	struct named lapsed = make("lapsed", "Lapsed CA", "P-256", true, ca, -1), narrow, below;
+
+	drop(make("leaf", "device-crt", "P-256", false, &inter, 100));
+	drop(make("leafdeep", "device-crt", "P-256", false, &deep, 100));
+	drop(make("whole", "device-crt", "P-256", false, &inter, 100));
+	append("whole", &inter);
+	drop(make("leaflapsed", "device-crt", "P-256", false, &lapsed, 100));
+	constraints = "critical,CA:TRUE,pathlen:0";
+	narrow = make("narrow", "Narrow CA", "P-256", true, NULL, 100);
+	below = make("below", "CA below it", "P-256", true, &narrow, 100);
+	constraints = "critical,CA:TRUE";
+	drop(make("leafbelow", "device-crt", "P-256", false, &below, 100));
+	drop(below);
+	drop(narrow);
+	drop(lapsed);
+	drop(deep);
+	drop(inter);
 }
 
 static void clean(void)
@@ -148,6 +195,9 @@ static void make_all(void)
 	drop(make("long", "server.test", "P-256", false, &ca, 100));
 	for (int i = 0; i < 4; i++)
 		append("long", &ca);
+	fill("full", &ca, 4096);
+	fill("over", &ca, 5000);
+	make_chains(&ca);
 	foreign = make("chain", "Foreign CA", "P-256", true, NULL, 100);
 	drop(make("stranger", "device-crt", "P-256", false, &foreign, 100));
 	drop(foreign);
