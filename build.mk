@@ -38,10 +38,10 @@ CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libfieldgate.a
 
-# The demo devices are clients: they link nothing of core. fieldgate-secret is a part of pki/fleet, fieldgate-rule
-# of bin/fieldgate; the other tools are for tests.
+# The demo devices are clients: they link nothing of core. fieldgate-secret, -cert and -modem are parts
+# of pki/fleet, fieldgate-rule of bin/fieldgate; the other tools are for tests.
 PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/device-fw/demo/demo-coap $(B)/tools/fieldgate-secret \
-	$(B)/tools/fieldgate-rule $(B)/pki/fieldgate-modem
+	$(B)/tools/fieldgate-rule $(B)/pki/fieldgate-cert $(B)/pki/fieldgate-modem
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
@@ -81,6 +81,10 @@ $(B)/tools/fieldgate-secret: $(patsubst %.c,$(B)/%.o,$(wildcard tools/secret/*.c
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 $(B)/tools/fieldgate-rule: $(patsubst %.c,$(B)/%.o,$(wildcard tools/rule/*.c)) $(LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+
+# Keys, certificates and requests, for pki/fleet.
+$(B)/pki/fieldgate-cert: $(patsubst %.c,$(B)/%.o,$(wildcard pki/cert/*.c)) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 # Talks to modems, for pki/fleet.

@@ -77,23 +77,30 @@ authority_organisation() { # DIRECTORY
 	printf '%s' "${BASH_REMATCH[2]}"
 }
 
-# Key and certificate of a CA, in the stage. A root signs itself, the others are signed by the root.
-make_authority() { # KIND ORGANISATION
-	local kind=$1 organisation=$2 words=${1/-ca/ CA} days=$AUTHORITY_DAYS signer=$FLEET_DIR/root
+# Key and certificate of a CA, in the stage. A root signs itself, the others are signed by the root. The key is in the
+# token that KEY-URI names; else a new one in a file, with a passphrase when ENCRYPT says so or the former one has one.
+make_authority() { # KIND ORGANISATION [KEY-URI [ENCRYPT]]
+	local kind=$1 organisation=$2 uri=${3:-} words=${1/-ca/ CA} days=$AUTHORITY_DAYS signer=$FLEET_DIR/root
+	local options=() key=new:$STAGE/$kind/key.pem
 	mkdir -- "$STAGE/$kind"
-	make_request "$STAGE/$kind/key.pem" "$STAGE/request.pem"
-	make_serials 1
 	if [[ $kind == root ]]; then
-		days=$AUTHORITY_ROOT_DAYS signer=$STAGE/root/key.pem
+		days=$AUTHORITY_ROOT_DAYS signer=--self
 	else
-		[[ -r $signer/key.pem ]] ||
+		[[ -r $signer/key.pem || -r $signer/key.uri ]] ||
 			die "$signer/key.pem is needed to make $kind: put it back for the time of this command"
-		days=$(days_within_ca "$signer" "$days")
+	fi
+	if [[ -n $uri ]]; then
+		printf '%s\n' "$uri" >"$STAGE/$kind/key.uri"
+		key=key:$STAGE/$kind/key.uri
+	elif [[ -e $FLEET_DIR/$kind/key.uri ]]; then
+		die "the key of the $kind that signs now is in hardware: make the next one there, and name it with --key"
+	elif [[ ${4:-no} == yes || $(authority_key "$kind") == 'encrypted file' ]]; then
+		options=(--encrypt-keys)
 	fi
 	# The end of the serial number sets the CAs of two fleets, and of two generations, apart by name.
-	sign_request "$STAGE/request.pem" "$STAGE/$kind/cert.pem" "$kind" \
-		"/O=$organisation/CN=$organisation $words ${SERIALS[0]:24}" "$days" "${SERIALS[0]}" "$signer"
-	rm -- "$STAGE/request.pem"
+	job "/O=$organisation/CN=$organisation $words {serial}" - "$key" "$STAGE/$kind/cert.pem" >"$STAGE/jobs"
+	issue "$kind" "$signer" "$days" "${options[@]}" <"$STAGE/jobs"
+	rm -- "$STAGE/jobs"
 }
 
 # The two files that others are given: ca.pem, what devices are to trust, and device-ca-chain.pem, whose devices the

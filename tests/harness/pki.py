@@ -18,7 +18,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-FLEET = pathlib.Path(__file__).resolve().parents[2] / "pki" / "fleet"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+FLEET = REPOSITORY / "pki" / "fleet"
+CERT = pathlib.Path(
+    os.environ.get("FIELDGATE_CERT")
+    or REPOSITORY / "build" / os.environ.get("MODE", "release") / "pki" / "fieldgate-cert"
+)
 DAY = datetime.timedelta(days=1)
 DEVICE_DAYS = 3650
 
@@ -72,6 +77,7 @@ class Fleet:
             **os.environ,
             "FLEET_DIR": str(self.dir),
             "FIELDGATE_DATABASE_URL": self.database_url,
+            "FIELDGATE_CERT": str(CERT),
             **(env or {}),
         }
         options = {
@@ -199,7 +205,7 @@ def device_certificate(
     key, id, authority=None, names=None, uri=True, usage=ExtendedKeyUsageOID.CLIENT_AUTH,
     start=None, end=None, ca=False,
 ):
-    """The profile of pki/lib/profiles.cnf, with the differences that are asked for. `authority` None:
+    """The profile of pki/cert/profile.c, with the differences that are asked for. `authority` None:
     self-signed; `names`: the common names; `uri`: with the SAN, or that of another id."""
     subject = x509.Name(
         [x509.NameAttribute(NameOID.COMMON_NAME, n) for n in ([id] if names is None else names)]

@@ -19,11 +19,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.pki import FLEET, Credentials, Fleet  # noqa: E402
+from harness.pki import CERT, FLEET, Credentials, Fleet  # noqa: E402
 from harness.postgres import fresh_database  # noqa: E402
 
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
-PROGRAMS = ["openssl", "psql", "mv", "rm", "sync", "mkdir"]
+PROGRAMS = ["fieldgate-cert", "psql", "mv", "rm", "sync", "mkdir"]
 
 # Counts the calls of all programs. At the SHIM_AT-th: kill everybody (kill), kill fleet and go on
 # (orphan), fail (fail), succeed and pretend to have failed (lie). SHIM_FROM: fail from there on.
@@ -53,13 +53,15 @@ class Shims:
         (directory / "bin").mkdir()
         for program in PROGRAMS:
             shim = directory / "bin" / program
-            shim.write_text(SHIM % {"real": os.path.dirname(shutil.which(program))})
+            real = CERT if program == CERT.name else shutil.which(program)
+            shim.write_text(SHIM % {"real": os.path.dirname(real)})
             shim.chmod(0o755)
 
     def run(self, fleet, *arguments, pipes=True, **settings):
         """Run fleet under the shims; how often it called one of the programs is in `calls`."""
         self.count.write_text("")
         environment = {"PATH": f"{self.directory}/bin:{os.environ['PATH']}", "SHIM_COUNT": str(self.count)}
+        environment["FIELDGATE_CERT"] = f"{self.directory}/bin/{CERT.name}"
         environment |= {f"SHIM_{name.upper()}": str(value) for name, value in settings.items()}
         # A session of its own, whose id is fleet's process id.
         options = {"check": False, "env": environment, "start_new_session": True}

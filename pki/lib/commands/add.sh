@@ -72,7 +72,7 @@ add_main() {
 		seen[$id]=yes
 	done
 
-	require_openssl
+	find_cert_tool
 	require_database
 	lock_directory
 	recover_stages "${FLEET_STAGES[@]}"
@@ -161,36 +161,50 @@ add_check_existing() { # ID KIND STATE POLICY
 
 # Keys and certificates into the stage, what is to be registered into ADD_MANIFEST and ADD_ROWS.
 add_make() {
-	local id days serial=0 directory ca=$FLEET_DIR/device-ca
+	local id line directory kept=() new=() ca=$FLEET_DIR/device-ca
 	ADD_MANIFEST=() ADD_ROWS=()
 	declare -gA ADD_UNTIL=()
-	days=$(days_within_ca "$ca" "$ADD_DAYS")
-	make_serials ${#ADD_TODO[@]}
-	mkdir -- "$STAGE/$ADD_PLACE"
 	for id in "${ADD_TODO[@]}"; do
 		if [[ -n ${ADD_NEW[$id]:-} ]] && add_certificate_is_good "$id"; then
-			read_certificate "$FLEET_DIR/$ADD_PLACE/$id/cert.pem"
 			note "$id has a valid certificate here that the registry does not know: it is registered again"
+			kept+=("$id")
 		else
-			directory=$STAGE/$ADD_PLACE/$id
-			mkdir -- "$directory"
-			make_request "$directory/key.pem" "$STAGE/request.pem"
-			sign_request "$STAGE/request.pem" "$directory/cert.pem" device "/CN=$id" "$days" \
-				"${SERIALS[serial]}" "$ca" "URI:urn:fieldgate:device:$id"
-			serial=$((serial + 1))
+			new+=("$id")
 		fi
-		ADD_UNTIL[$id]=$CERT_NOT_AFTER
-		ADD_MANIFEST+=("$CERT_FINGERPRINT $ADD_PLACE/$id")
-		printf -v directory 'x509\t\\\\x%s\t%s\t%s\t%s\t%s' "$CERT_FINGERPRINT" "$id" \
-			"$CERT_SERIAL" "$CERT_NOT_BEFORE" "$CERT_NOT_AFTER"
-		ADD_ROWS+=("$directory")
 	done
+	for id in "${kept[@]}"; do
+		read_certificate "$FLEET_DIR/$ADD_PLACE/$id/cert.pem" "$ca"
+		add_plan_row "$id"
+	done
+	((${#new[@]} > 0)) || return 0
+	directory=$STAGE/$ADD_PLACE
+	mkdir -- "$directory" "${new[@]/#/$directory/}"
+	for id in "${new[@]}"; do
+		job "$id" "URI:urn:fieldgate:device:$id" "new:$directory/$id/key.pem" "$directory/$id/cert.pem"
+	done >"$STAGE/jobs"
+	issue device "$ca" "$ADD_DAYS" <"$STAGE/jobs"
+	rm -- "$STAGE/jobs"
+	for line in "${ISSUED[@]}"; do
+		parse_certificate "$line"
+		add_plan_row "$CERT_NAME"
+	done
+}
+
+# What is to be registered for the certificate that was read last.
+add_plan_row() { # ID
+	local row
+	ADD_UNTIL[$1]=$CERT_NOT_AFTER
+	ADD_MANIFEST+=("$CERT_FINGERPRINT $ADD_PLACE/$1")
+	printf -v row 'x509\t\\\\x%s\t%s\t%s\t%s\t%s' "$CERT_FINGERPRINT" "$1" "$CERT_SERIAL" \
+		"$CERT_NOT_BEFORE" "$CERT_NOT_AFTER"
+	ADD_ROWS+=("$row")
 }
 
 add_certificate_is_good() { # ID
 	local file=$FLEET_DIR/$ADD_PLACE/$1/cert.pem
-	[[ -r $file ]] && is_valid "$file" "$FLEET_DIR/device-ca" sslclient &&
-		[[ $(openssl x509 -in "$file" -noout -subject -nameopt RFC2253) == "subject=CN=$1" ]]
+	[[ -r $file ]] && is_valid "$file" "$FLEET_DIR/device-ca" sslclient || return 1
+	read_certificate "$file"
+	[[ $CERT_NAME == "$1" ]]
 }
 
 # The commit is a line of its own behind everything: a script that is cut short commits nothing.

@@ -51,6 +51,7 @@ anchors_main() {
 		usage_error "--tag needs a number from 0 to 2147483647, not '$tag'"
 	fi
 	require_openssl
+	find_cert_tool
 	recover_if_idle init server ca
 	anchors_collect
 	"anchors_$format" "$tag"

@@ -45,6 +45,7 @@ ca_main() {
 	esac
 	shift
 	require_openssl
+	find_cert_tool
 	"ca_$command" "$@"
 }
 

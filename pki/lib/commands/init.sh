@@ -33,7 +33,7 @@ init_main() {
 	[[ $name =~ ^[A-Za-z0-9][A-Za-z0-9_.\ -]{0,39}$ ]] ||
 		usage_error "--name must be 1 to 40 letters, digits, spaces and _ . -"
 
-	require_openssl
+	find_cert_tool
 	mkdir -p -- "$FLEET_DIR"
 	lock_directory
 	recover_stages init server ca
@@ -54,12 +54,12 @@ init_recover() { # STAGE
 }
 
 init_authority() { # DIRECTORY NAME
-	local place=$FLEET_DIR/$1 subject
+	local place=$FLEET_DIR/$1
 
 	if [[ -e $place ]]; then
 		init_check_authority "$1"
-		subject=$(openssl x509 -in "$place/cert.pem" -noout -subject -enddate -dateopt iso_8601)
-		say "exists: $place: ${subject//$'\n'/, }"
+		read_certificate "$place/cert.pem"
+		say "exists: $place: $CERT_NAME, valid until $CERT_NOT_AFTER"
 		return
 	fi
 	[[ $1 != root || ! -e $FLEET_DIR/device-ca && ! -e $FLEET_DIR/server-ca ]] ||

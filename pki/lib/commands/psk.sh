@@ -111,15 +111,6 @@ psk_key_file() { # KEY-FILE
 		"Without it they are lost, so keep a copy elsewhere"
 }
 
-# fieldgate-secret to SECRET_TOOL: what was built here, or what is installed.
 find_secret_tool() {
-	local file
-	for file in "${FIELDGATE_SECRET:-}" "$FLEET_HOME/../build/release/tools/fieldgate-secret" \
-		"$(command -v fieldgate-secret || true)"; do
-		[[ -n $file && -x $file ]] || continue
-		SECRET_TOOL=$file
-		return
-	done
-	die "fieldgate-secret is not there, which seals keys: build it with make, or say with" \
-		"FIELDGATE_SECRET where it is"
+	SECRET_TOOL=$(find_tool fieldgate-secret tools "seals keys")
 }

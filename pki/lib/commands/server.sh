@@ -57,7 +57,7 @@ server_main() {
 	name=${names[0],,}
 	((${#name} <= 64)) || usage_error "a common name has at most 64 characters: put a shorter name first"
 
-	require_openssl
+	find_cert_tool
 	lock_directory
 	recover_stages init server ca
 	require_ca server-ca
@@ -66,11 +66,11 @@ server_main() {
 	server_make "$name" "$(IFS=, && printf '%s' "${sans[*]}")" "$days" "$place" "$new_key"
 	if [[ $renew == no ]] && server_is_good "$place"; then
 		server_add_next_key "$name"
-		read_certificate "$place/cert.pem"
 		say "exists: $place, valid until $CERT_NOT_AFTER"
 		return
 	fi
 	server_check_chain
+	parse_certificate "${ISSUED[0]}"
 	complete_stage "servers/$name"
 	server_recover "$STAGE"
 	say "made: $place/{key,cert,chain}.pem for ${sans[*]}, valid until $CERT_NOT_AFTER"
@@ -78,31 +78,22 @@ server_main() {
 
 # All files of the server in the stage; the keys only when they are new ones.
 server_make() { # NAME SAN DAYS PLACE NEW-KEY
-	local days ca=$FLEET_DIR/server-ca
-	days=$(days_within_ca "$ca" "$3")
+	local key ca=$FLEET_DIR/server-ca
 	if [[ $5 == no && -r $4/key.pem ]]; then
-		run_openssl "make a request with $4/key.pem" req -new -config "$PROFILES" \
-			-key "$4/key.pem" -subj /CN=request -out "$STAGE/request.pem"
+		key=key:$4/key.pem
 	elif [[ -r $4/next-key.pem ]]; then
 		cp -- "$4/next-key.pem" "$STAGE/key.pem"
-		run_openssl "make a request with $4/next-key.pem" req -new -config "$PROFILES" \
-			-key "$STAGE/key.pem" -subj /CN=request -out "$STAGE/request.pem"
+		key=key:$STAGE/key.pem
 	else
-		make_request "$STAGE/key.pem" "$STAGE/request.pem"
+		key=new:$STAGE/key.pem
 	fi
+	job "$1" "$2" "$key" "$STAGE/cert.pem" >"$STAGE/jobs"
+	issue server "$ca" "$3" <"$STAGE/jobs"
+	rm -- "$STAGE/jobs"
 	if [[ -e $STAGE/key.pem || ! -r $4/next-key.pem ]]; then
-		server_make_next_key
+		run_cert key "$STAGE/next-key.pem"
 	fi
-	make_serials 1
-	sign_request "$STAGE/request.pem" "$STAGE/cert.pem" server "/CN=$1" "$days" "${SERIALS[0]}" \
-		"$ca" "$2"
-	rm -- "$STAGE/request.pem"
 	cat -- "$STAGE/cert.pem" "$ca/cert.pem" >"$STAGE/chain.pem"
-}
-
-server_make_next_key() {
-	run_openssl "make a key" genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 \
-		-pkeyopt ec_param_enc:named_curve -out "$STAGE/next-key.pem"
 }
 
 # For a server that was made before there were next keys: that key alone.
@@ -126,13 +117,10 @@ server_check_chain() {
 # Is the certificate that is there as good as the one in the stage?
 server_is_good() { # PLACE
 	[[ ! -e $STAGE/key.pem && -r $1/cert.pem && -r $1/chain.pem ]] || return 1
-	is_pair "$1" && is_valid "$1/cert.pem" "$FLEET_DIR/server-ca" sslserver &&
-		openssl x509 -in "$1/cert.pem" -noout -checkend $((SERVER_RENEW_DAYS * 86400)) >/dev/null &&
-		[[ $(server_names "$1/cert.pem") == "$(server_names "$STAGE/cert.pem")" ]]
-}
-
-server_names() { # CERTIFICATE-FILE
-	openssl x509 -in "$1" -noout -ext subjectAltName
+	is_pair "$1" && is_valid "$1/cert.pem" "$FLEET_DIR/server-ca" sslserver || return 1
+	read_certificate "$1/cert.pem"
+	! certificate_ends_within "$SERVER_RENEW_DAYS" &&
+		[[ $("$CERT_TOOL" names "$1/cert.pem") == "$("$CERT_TOOL" names "$STAGE/cert.pem")" ]]
 }
 
 # The manifest holds the place. File by file, so that a server that is there is never away.
