@@ -99,12 +99,12 @@ $(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
 $(B)/tests/unit/test_plugin_log: $(B)/plugin/log_bridge.o
 
 # The Mosquitto plugin. It exports mosquitto_plugin_* and nothing else; the broker's own functions are
-# found when it is loaded.
+# found when it is loaded. It stays in memory when the broker unloads it: OpenSSL knows functions of it (plugin/tls.c).
 PLUGIN := $(B)/fieldgate.so
 PLUGIN_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard plugin/*.c))
 $(PLUGIN): $(PLUGIN_OBJ) $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(PLUGIN_OBJ) $(LIB) \
-		$(PKG_LIBS) -lm
+	$(call run,LINK)$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -Wl,-z,nodelete -o $@ $(PLUGIN_OBJ) $(LIB) \
+		$(PKG_LIBS) -lssl -lm
 
 # What is built against Mbed TLS and libcoap (deps/), by `make test`. deps.mk says where they are; it is written
 # by deps/build and changes when they do. Everything is built twice: with the Mbed TLS that calls

@@ -17,6 +17,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/registry/certificate.h"
+#include "plugin/tls.h"
 
 /* Mosquitto 2.1's MOSQ_ERR_SERVER_UNAVAILABLE: reason 0x88 for MQTT 5. Mosquitto 2.0 closes the
  * socket, as every version does for MQTT 3.1.1 when it gets MOSQ_ERR_UNKNOWN. */
@@ -132,8 +133,11 @@ static int by_token(struct attempt *a, const char *username, const char *token)
 static int identify(struct attempt *a, const struct mosquitto_evt_basic_auth *e)
 {
 	X509 *x509 = mosquitto_client_certificate(a->client);
+	struct identity who;
 	int rc;
 
+	if (!x509 && tls_psk_identify(&who, a->plugin, a->client))
+		return accept_identity(a, &who);
 	if (!x509)
 		return by_token(a, e->username, e->password);
 	rc = by_certificate(a, x509);

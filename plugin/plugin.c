@@ -7,6 +7,7 @@
 
 #include "core/base/log.h"
 #include "plugin/log_bridge.h"
+#include "plugin/tls.h"
 
 #define EXPORT	       __attribute__((visibility("default")))
 #define PLUGIN_VERSION 5
@@ -18,6 +19,7 @@ static const struct {
 	{MOSQ_EVT_RELOAD, on_reload},	      {MOSQ_EVT_BASIC_AUTH, on_basic_auth},
 	{MOSQ_EVT_ACL_CHECK, on_acl_check},   {MOSQ_EVT_MESSAGE, on_message},
 	{MOSQ_EVT_DISCONNECT, on_disconnect}, {MOSQ_EVT_TICK, on_tick},
+	{MOSQ_EVT_PSK_KEY, on_psk_key},
 };
 
 #define CALLBACK_COUNT (sizeof(callbacks) / sizeof(*callbacks))
@@ -97,7 +99,7 @@ static int start(struct plugin *p, const struct mosquitto_opt *options, int coun
 		log_error("plugin_init", NULL, "%s", err);
 		return -1;
 	}
-	if (downlink_open(p, err, sizeof(err)) != 0) {
+	if (downlink_open(p, err, sizeof(err)) != 0 || tls_open(p, err, sizeof(err)) != 0) {
 		log_error("plugin_init", NULL, "%s", err);
 		return -1;
 	}
@@ -111,6 +113,7 @@ static int start(struct plugin *p, const struct mosquitto_opt *options, int coun
 
 static void stop(struct plugin *p)
 {
+	tls_close(p);
 	downlink_close(p);
 	snapshot_release(p->snapshot);
 	pipeline_close(p->pipeline);

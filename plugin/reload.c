@@ -25,6 +25,7 @@
 #include "plugin/plugin.h"
 
 #include "core/base/log.h"
+#include "plugin/tls.h"
 
 int on_reload(int event, void *event_data, void *userdata)
 {
@@ -34,6 +35,7 @@ int on_reload(int event, void *event_data, void *userdata)
 	(void)event;
 	(void)event_data;
 	will_take(p);
+	tls_reload();
 	mosquitto_callback_unregister(p->id, MOSQ_EVT_TICK, on_tick, NULL);
 	rc = mosquitto_callback_register(p->id, MOSQ_EVT_TICK, on_tick, NULL, p);
 	p->reloading = rc == MOSQ_ERR_SUCCESS;
