@@ -29,7 +29,8 @@ class Broker(Daemon):
     """
     fleet: a harness.pki.Fleet with a server `localhost`. settings: more lines of fieldgate.conf, as a dict.
     mosquitto: more lines of mosquitto.conf, before its listeners. plain: also listen without TLS on
-    127.0.0.1, for tokens; websockets: the same in WebSockets. The ports stay the same over restarts.
+    127.0.0.1, for tokens; websockets: the same in WebSockets. psk: also a TLS listener for pre-shared keys, with
+    these cipher suites. The ports stay the same over restarts.
     """
 
     program = "mosquitto"
@@ -44,6 +45,7 @@ class Broker(Daemon):
         mosquitto=(),
         plain=False,
         websockets=False,
+        psk=None,
         with_plugin=True,
         port=None,
         plain_port=None,
@@ -53,6 +55,7 @@ class Broker(Daemon):
         self.port = port or free_port()
         self.plain_port = (plain_port or free_port()) if plain else None
         self.websockets_port = free_port() if websockets else None
+        self.psk, self.psk_port = psk, free_port() if psk else None
         self.state_dir = self.dir / "state"
         self.with_plugin = with_plugin
         self.settings = {
@@ -106,6 +109,11 @@ class Broker(Daemon):
         if self.websockets_port:
             yield f"listener {self.websockets_port} 127.0.0.1"
             yield "protocol websockets"
+        if self.psk_port:
+            yield f"listener {self.psk_port} 127.0.0.1"
+            yield "psk_hint fieldgate"
+            yield "tls_version tlsv1.2"
+            yield f"ciphers {self.psk}"
 
     def start(self, timeout=20, wait_registry=True):
         """Start it and wait until it answers and knows its devices, from the database or from the copy on
