@@ -36,6 +36,60 @@ comment on column credential.issuer is 'The authority that signed the certificat
 -- RFC 5280 section 4.1.2.2: an issuer gives each number once.
 create unique index credential_serial on credential (issuer, serial) where issuer is not null;
 
+-- Whoever deletes a device takes its credentials away with it. A revocation must outlive that: else the device, which
+-- still holds its certificate, would be enrolled as new.
+create table revoked_certificate (
+	kind credential_kind not null check (kind in ('x509', 'x509_key')),
+	fingerprint bytea not null check (length(fingerprint) = 32),
+	principal text not null,
+	issuer bytea,
+	serial text,
+	not_after timestamptz,
+	revoked_at timestamptz not null,
+	revocation_reason text,
+	primary key (kind, fingerprint)
+);
+comment on table revoked_certificate is 'Revoked certificates whose rows in credential were deleted: nobody is enrolled by them';
+comment on column revoked_certificate.kind is 'x509 or x509_key';
+comment on column revoked_certificate.fingerprint is 'As credential.fingerprint';
+comment on column revoked_certificate.principal is 'Whose it was';
+comment on column revoked_certificate.issuer is 'As credential.issuer';
+comment on column revoked_certificate.serial is 'As credential.serial';
+comment on column revoked_certificate.not_after is 'As credential.not_after';
+comment on column revoked_certificate.revoked_at is 'Since when; of a principal that was suspended or revoked as a whole, when it was deleted';
+comment on column revoked_certificate.revocation_reason is 'As credential.revocation_reason';
+create index revoked_certificate_serial on revoked_certificate (issuer, serial);
+
+create function keep_revoked() returns trigger language plpgsql security definer
+	set search_path = fieldgate, pg_temp
+as $$
+begin
+	if tg_table_name = 'credential' then
+		if old.revoked_at is not null and old.kind in ('x509', 'x509_key') then
+			insert into revoked_certificate
+				values (old.kind, old.fingerprint, old.principal, old.issuer, old.serial, old.not_after,
+					old.revoked_at, old.revocation_reason)
+				on conflict do nothing;
+		end if;
+	elsif old.state in ('suspended', 'revoked') then
+		insert into revoked_certificate
+			select c.kind, c.fingerprint, c.principal, c.issuer, c.serial, c.not_after, coalesce(c.revoked_at, now()),
+				c.revocation_reason
+			from credential c
+			where c.principal = old.id and c.kind in ('x509', 'x509_key')
+			on conflict do nothing;
+	end if;
+	return old;
+end
+$$;
+comment on function keep_revoked() is 'What is revoked stays so when its rows are deleted';
+revoke execute on function keep_revoked() from public;
+
+create trigger keep_revoked before delete on credential for each row execute function keep_revoked();
+create trigger keep_revoked before delete on principal for each row execute function keep_revoked();
+create trigger registry_changed after insert or update or delete or truncate on revoked_certificate
+	for each statement execute function registry_changed();
+
 -- Set-based, so that a thousand devices in the first minute of a fleet are one change of the registry and not a
 -- thousand. Whoever is there already stays as he is: a certificate is never added to somebody by his name.
 create function enrol(p_authority bytea[], p_id text[], p_fingerprint bytea[], p_serial text[],
@@ -47,19 +101,25 @@ as $$
 begin
 	return query
 	with asked as (
-		-- Of one name twice in one call, the first.
-		select distinct on (u.id) u.id, u.fingerprint, u.serial, u.not_before, u.not_after, u.note,
-			a.fingerprint as authority, a.enrolment, a.policy
+		select u.id, u.fingerprint, u.serial, u.not_before, u.not_after, u.note,
+			a.fingerprint as authority, a.enrolment, a.policy,
+			-- Of what is twice in one call, the first.
+			row_number() over (partition by u.id order by u.place) as of_id,
+			row_number() over (partition by u.fingerprint order by u.place) as of_fingerprint,
+			row_number() over (partition by u.authority, u.serial order by u.place) as of_serial
 		from unnest(p_authority, p_id, p_fingerprint, p_serial, p_not_before, p_not_after, p_note)
 			with ordinality as u(authority, id, fingerprint, serial, not_before, not_after, note, place)
 			join authority a on a.fingerprint = u.authority
-		where a.enrolment <> 'off' and a.retired_at is null
+		where a.enrolment <> 'off' and a.retired_at is null and u.serial ~ '^([0-9a-f]{2}){1,20}$'
 			and not exists (select from credential c where c.kind = 'x509' and c.fingerprint = u.fingerprint)
 			and not exists (select from credential c where c.issuer = u.authority and c.serial = u.serial)
-		order by u.id, u.place
+			and not exists (select from revoked_certificate r
+				where r.kind = 'x509' and r.fingerprint = u.fingerprint)
+			and not exists (select from revoked_certificate r where r.issuer = u.authority and r.serial = u.serial)
 	), new_principal as (
 		insert into principal (id, kind, state, policy, note)
 		select id, 'device', enrolment::text::principal_state, policy, left(note, 200) from asked
+		where of_id = 1 and of_fingerprint = 1 and of_serial = 1
 		order by id
 		on conflict do nothing
 		returning id, state
@@ -67,6 +127,7 @@ begin
 		insert into credential (kind, fingerprint, principal, serial, not_before, not_after, issuer)
 		select 'x509', asked.fingerprint, asked.id, asked.serial, asked.not_before, asked.not_after, asked.authority
 		from asked join new_principal on new_principal.id = asked.id
+		where of_id = 1 and of_fingerprint = 1 and of_serial = 1
 		returning principal
 	)
 	select n.id::text, n.state from new_principal n;
@@ -77,6 +138,7 @@ revoke execute on function enrol from public;
 
 grant usage on type enrolment to fieldgate_ingest, fieldgate_reader;
 grant select on authority to fieldgate_ingest, fieldgate_reader;
+grant select on revoked_certificate to fieldgate_ingest, fieldgate_reader;
 grant select (issuer) on credential to fieldgate_reader;
 grant execute on function enrol to fieldgate_ingest;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Five queries in one repeatable-read transaction, row by row, so that a large fleet is in memory
+ * Some queries in one repeatable-read transaction, row by row, so that a large fleet is in memory
  * once and not twice. A row that cannot be taken exactly as it stands is left out and reported.
  * With one exception that is safe, for what is missing is not allowed: a deny rule. A policy with a
  * deny rule that cannot be taken therefore loses its allow rules, which come behind the deny rules
@@ -191,6 +191,43 @@ static int take_credential(struct loading *l, const PGresult *r)
 	return 0;
 }
 
+static int take_authority(struct loading *l, const PGresult *r)
+{
+	int enrolment = enrolment_mode_parse(text(r, 3));
+	char why[256];
+	int rc = -EINVAL;
+
+	if (enrolment < 0)
+		snprintf(why, sizeof(why), "unknown enrolment '%.20s'", text(r, 3));
+	else if (PQgetlength(r, 0, 1) != FINGERPRINT_LEN)
+		snprintf(why, sizeof(why), "the fingerprint has %d bytes, not %d",
+			 PQgetlength(r, 0, 1), FINGERPRINT_LEN);
+	else
+		rc = snapshot_add_authority(
+			l->builder, text(r, 0), (const uint8_t *)PQgetvalue(r, 0, 1),
+			PQgetvalue(r, 0, 2), (size_t)PQgetlength(r, 0, 2),
+			(enum enrolment_mode)enrolment, text(r, 4), why, sizeof(why));
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	report(l, "", "fieldgate.authority '%.80s': %s", text(r, 0), why);
+	return 0;
+}
+
+static int take_revoked(struct loading *l, const PGresult *r)
+{
+	int kind = credential_kind_parse(text(r, 0));
+	char why[256] = "the fingerprint is too short";
+	int rc = -EINVAL;
+
+	if (kind >= 0 && PQgetlength(r, 0, 1) == FINGERPRINT_LEN)
+		rc = snapshot_add_revoked(l->builder, (enum credential_kind)kind,
+					  (const uint8_t *)PQgetvalue(r, 0, 1), why, sizeof(why));
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	report(l, "", "fieldgate.revoked_certificate (%.20s): %s", text(r, 0), why);
+	return 0;
+}
+
 static int take_rule(struct loading *l, const PGresult *r)
 {
 	const struct snapshot_rule rule = {
@@ -225,6 +262,10 @@ static const struct {
 	{"select name, revision, sql, actions::text, error_action::text from fieldgate.rule"
 	 " where enabled",
 	 take_rule},
+	{"select name, fingerprint, certificate, enrolment::text, policy from fieldgate.authority"
+	 " where retired_at is null",
+	 take_authority},
+	{"select kind::text, fingerprint from fieldgate.revoked_certificate", take_revoked},
 };
 
 static int64_t deadline_us(const struct registry_source *src)

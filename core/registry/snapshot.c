@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A snapshot is an arena with everything in it and four hash tables into that arena. Looking
- * something up reads the tables and nothing else; the only thing that ever changes is the count of
- * references.
+ * A snapshot is an arena with everything in it and hash tables into that arena. Looking something
+ * up reads the tables, and behind them the list of those who were enrolled since; the only things
+ * that ever change are that list, which grows, and the count of references.
  */
 #include "core/registry/snapshot.h"
 
@@ -30,6 +30,7 @@ static const char *const state_names[] = {"pending", "active", "suspended", "rev
 static const char *const kind_names[] = {"device", "service"};
 static const char *const credential_names[] = {"x509", "x509_key", "jwt", "psk", "token"};
 static const char *const action_names[] = {"publish", "subscribe", "receive", "relay"};
+static const char *const enrolment_names[] = {"off", "pending", "active"};
 
 int principal_state_parse(const char *name)
 {
@@ -59,6 +60,16 @@ const char *credential_kind_name(enum credential_kind kind)
 int policy_action_parse(const char *name)
 {
 	return name_index(action_names, COUNT_OF(action_names), name);
+}
+
+int enrolment_mode_parse(const char *name)
+{
+	return name_index(enrolment_names, COUNT_OF(enrolment_names), name);
+}
+
+const char *enrolment_mode_name(enum enrolment_mode mode)
+{
+	return enrolment_names[mode];
 }
 
 static bool id_char(char c)
@@ -156,7 +167,7 @@ const struct principal *snapshot_principal(const struct snapshot *s, const char 
 {
 	const struct principal_entry *e = snapshot_find_principal(s, id);
 
-	return e ? &e->principal : NULL;
+	return e ? &e->principal : snapshot_enrolled_principal(s, id);
 }
 
 const struct credential *snapshot_credential(const struct snapshot *s, enum credential_kind kind,
@@ -164,8 +175,11 @@ const struct credential *snapshot_credential(const struct snapshot *s, enum cred
 {
 	const struct credential_key key = {kind, fingerprint};
 
-	return snapshot_table_get(&s->credential_table, snapshot_hash_credential(kind, fingerprint),
-				  credential_equal, &key);
+	const struct credential *c = snapshot_table_get(&s->credential_table,
+							snapshot_hash_credential(kind, fingerprint),
+							credential_equal, &key);
+
+	return c ? c : snapshot_enrolled_credential(s, kind, fingerprint);
 }
 
 const struct credential *snapshot_credential_next(const struct snapshot *s,
@@ -216,6 +230,13 @@ const struct snapshot *snapshot_retain(const struct snapshot *s)
 
 static void snapshot_free(struct snapshot *s)
 {
+	snapshot_enrolled_free(s);
+	for (size_t i = 0; i < s->authorities.count; i++)
+		X509_free(((struct authority_entry *)s->authorities.items[i])->x509);
+	free(s->authorities.items);
+	free(s->revoked.items);
+	free(s->authority_table.slots);
+	free(s->revoked_table.slots);
 	free(s->policies.items);
 	free(s->principals.items);
 	free(s->credentials.items);

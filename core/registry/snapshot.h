@@ -2,7 +2,8 @@
 /*
  * Everything the fleet's registry knows at one moment: principals, credentials, policies, rules.
  * Immutable once built, counted by references, so any number of threads read it without a lock
- * while the next is made.
+ * while the next is made. The one thing that is added later are devices that have just been
+ * enrolled (snapshot_enrol), which those who read find without a lock too.
  */
 #ifndef FG_REGISTRY_SNAPSHOT_H
 #define FG_REGISTRY_SNAPSHOT_H
@@ -55,6 +56,23 @@ struct credential {
 	size_t material_len;
 };
 
+/* What an unknown device with a certificate of an authority becomes. */
+enum enrolment_mode {
+	ENROLMENT_OFF,
+	ENROLMENT_PENDING,
+	ENROLMENT_ACTIVE,
+};
+
+/* A CA that signs device certificates and is not retired: a row of the table authority. */
+struct authority {
+	uint8_t fingerprint[FINGERPRINT_LEN]; /* of its certificate */
+	const char *name;
+	const uint8_t *certificate; /* DER */
+	size_t certificate_len;
+	enum enrolment_mode enrolment;
+	const struct policy *policy; /* of the devices that are enrolled */
+};
+
 /* A row of the table rule that is enabled, as it stands there; core/rule knows what it means. */
 struct snapshot_rule {
 	const char *name;
@@ -78,6 +96,8 @@ int principal_kind_parse(const char *name);
 int credential_kind_parse(const char *name);
 const char *credential_kind_name(enum credential_kind kind);
 int policy_action_parse(const char *name);
+int enrolment_mode_parse(const char *name);
+const char *enrolment_mode_name(enum enrolment_mode mode);
 
 /* --- Reading: any thread that holds a reference. --- */
 
@@ -102,6 +122,16 @@ size_t snapshot_principal_count(const struct snapshot *s);
 /* How many credentials that are not revoked the principal has: for messages that help. */
 size_t snapshot_credential_count(const struct snapshot *s, const struct principal *p);
 
+/* The authorities, in no order; and the one with this fingerprint, or NULL. */
+size_t snapshot_authority_count(const struct snapshot *s);
+const struct authority *snapshot_authority_at(const struct snapshot *s, size_t i);
+const struct authority *snapshot_authority(const struct snapshot *s,
+					   const uint8_t fingerprint[FINGERPRINT_LEN]);
+
+/* Was it revoked, and its row deleted since? kind: CREDENTIAL_X509 or CREDENTIAL_X509_KEY. */
+bool snapshot_was_revoked(const struct snapshot *s, enum credential_kind kind,
+			  const uint8_t fingerprint[FINGERPRINT_LEN]);
+
 /* The rules, in no order. They are the snapshot's. */
 size_t snapshot_rule_count(const struct snapshot *s);
 const struct snapshot_rule *snapshot_rule_at(const struct snapshot *s, size_t i);
@@ -113,6 +143,17 @@ int64_t snapshot_version(const struct snapshot *s);
 const struct snapshot *snapshot_retain(const struct snapshot *s);
 void snapshot_release(const struct snapshot *s);
 
+/* --- Enrolling: any thread that holds a reference, one at a time. --- */
+
+/*
+ * An active device that the database does not know yet, with a certificate: found from now on by
+ * snapshot_principal and snapshot_credential of this snapshot. It is not counted and not saved.
+ * policy: the snapshot's. 0; -EEXIST: the id or the fingerprint is somebody's; -ENOMEM.
+ */
+int snapshot_enrol(const struct snapshot *s, const char *id,
+		   const uint8_t fingerprint[FINGERPRINT_LEN], int64_t not_before,
+		   int64_t not_after, const struct policy *policy);
+
 /* --- Building: one thread; strings and bytes are copied. --- */
 
 struct snapshot_builder;
@@ -122,7 +163,8 @@ void snapshot_builder_free(struct snapshot_builder *b);
 
 /*
  * 0; -EINVAL: bad id or filter, unknown policy or principal (err says what); -EEXIST: given twice;
- * -ENOMEM. Policies come first, then principals, then credentials; rules at any time.
+ * -ENOMEM. Policies come first, then principals and authorities, then credentials; the rest at any
+ * time.
  */
 int snapshot_add_policy(struct snapshot_builder *b, const char *name, char *err, size_t err_len);
 int snapshot_add_policy_rule(struct snapshot_builder *b, const char *policy, bool deny,
@@ -143,10 +185,19 @@ int snapshot_limit_credential(struct snapshot_builder *b, enum credential_kind k
 int snapshot_add_rule(struct snapshot_builder *b, const struct snapshot_rule *rule, char *err,
 		      size_t err_len);
 
+/* certificate: one CA in DER, whose SHA-256 is the fingerprint. */
+int snapshot_add_authority(struct snapshot_builder *b, const char *name,
+			   const uint8_t fingerprint[FINGERPRINT_LEN], const void *certificate,
+			   size_t certificate_len, enum enrolment_mode enrolment,
+			   const char *policy, char *err, size_t err_len);
+int snapshot_add_revoked(struct snapshot_builder *b, enum credential_kind kind,
+			 const uint8_t fingerprint[FINGERPRINT_LEN], char *err, size_t err_len);
+
 /* Frees the builder. A snapshot with one reference, or NULL without memory. */
 const struct snapshot *snapshot_build(struct snapshot_builder *b, int64_t version);
 
-/* --- On disk (snapshot_file.c): so that a restart without the database still knows its devices.
+/* --- On disk (snapshot_write.c, snapshot_read.c): so that a restart without the database still
+ * knows its devices.
  * --- */
 
 /*

@@ -79,12 +79,6 @@ struct right_entry {
 	struct policy_rule rule;
 };
 
-struct snapshot_builder {
-	struct snapshot *snapshot;
-	struct table right_table; /* only to find repeated rights of policies */
-	struct arena right_arena;
-};
-
 struct snapshot_builder *snapshot_builder_new(void)
 {
 	struct snapshot_builder *b = calloc(1, sizeof(*b));
@@ -122,10 +116,9 @@ const struct snapshot *snapshot_build(struct snapshot_builder *b, int64_t versio
 	return s;
 }
 
-static int refuse(int code, char *err, size_t err_len, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+#define refuse snapshot_refuse
 
-static int refuse(int code, char *err, size_t err_len, const char *fmt, ...)
+int snapshot_refuse(int code, char *err, size_t err_len, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -140,15 +133,14 @@ static int no_memory(char *err, size_t err_len)
 	return refuse(-ENOMEM, err, err_len, "out of memory");
 }
 
-/* Room for one more in both, so that what follows cannot fail half-way. */
-static int reserve(struct table *t, struct list *l)
+int snapshot_reserve(struct table *t, struct list *l)
 {
 	if (l->count >= SNAPSHOT_ITEM_MAX || table_reserve(t) != 0)
 		return -ENOMEM;
 	return list_reserve(l);
 }
 
-static void put(struct table *t, struct list *l, uint64_t hash, void *item)
+void snapshot_put(struct table *t, struct list *l, uint64_t hash, void *item)
 {
 	table_put(t, hash, item);
 	l->items[l->count++] = item;
@@ -167,10 +159,10 @@ int snapshot_add_policy(struct snapshot_builder *b, const char *name, char *err,
 		return refuse(-EEXIST, err, err_len, "policy %s is there twice", name);
 	e = arena_alloc(&s->arena, sizeof(*e));
 	copy = arena_strndup(&s->arena, name, strlen(name));
-	if (!e || !copy || reserve(&s->policy_table, &s->policies) != 0)
+	if (!e || !copy || snapshot_reserve(&s->policy_table, &s->policies) != 0)
 		return no_memory(err, err_len);
 	*e = (struct policy_entry){.policy = {.name = copy}};
-	put(&s->policy_table, &s->policies, snapshot_hash_name(copy), e);
+	snapshot_put(&s->policy_table, &s->policies, snapshot_hash_name(copy), e);
 	return 0;
 }
 
@@ -269,12 +261,12 @@ int snapshot_add_principal(struct snapshot_builder *b, const char *id, enum prin
 		return refuse(-EEXIST, err, err_len, "principal %s is there twice", id);
 	e = arena_alloc(&s->arena, sizeof(*e));
 	copy = arena_strndup(&s->arena, id, strlen(id));
-	if (!e || !copy || reserve(&s->principal_table, &s->principals) != 0)
+	if (!e || !copy || snapshot_reserve(&s->principal_table, &s->principals) != 0)
 		return no_memory(err, err_len);
 	*e = (struct principal_entry){
 		.principal = {.id = copy, .kind = kind, .state = state, .policy = &p->policy},
 	};
-	put(&s->principal_table, &s->principals, snapshot_hash_name(copy), e);
+	snapshot_put(&s->principal_table, &s->principals, snapshot_hash_name(copy), e);
 	return 0;
 }
 
@@ -299,7 +291,8 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 	c = arena_alloc(&s->arena, sizeof(*c));
 	if (material)
 		copy = arena_strndup(&s->arena, material, material_len);
-	if (!c || (material && !copy) || reserve(&s->credential_table, &s->credentials) != 0)
+	if (!c || (material && !copy) ||
+	    snapshot_reserve(&s->credential_table, &s->credentials) != 0)
 		return no_memory(err, err_len);
 	*c = (struct credential_entry){
 		.credential = {.kind = kind,
@@ -313,7 +306,8 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 	};
 	memcpy(c->credential.fingerprint, fingerprint, FINGERPRINT_LEN);
 	p->credentials = c;
-	put(&s->credential_table, &s->credentials, snapshot_hash_credential(kind, fingerprint), c);
+	snapshot_put(&s->credential_table, &s->credentials,
+		     snapshot_hash_credential(kind, fingerprint), c);
 	p->live_credentials += !revoked;
 	return 0;
 }
@@ -366,8 +360,8 @@ int snapshot_add_rule(struct snapshot_builder *b, const struct snapshot_rule *ru
 		r->error_action =
 			arena_strndup(&s->arena, rule->error_action, strlen(rule->error_action));
 	if (!r->name || !r->sql || !r->actions || (rule->error_action && !r->error_action) ||
-	    reserve(&s->rule_table, &s->rules) != 0)
+	    snapshot_reserve(&s->rule_table, &s->rules) != 0)
 		return no_memory(err, err_len);
-	put(&s->rule_table, &s->rules, snapshot_hash_name(r->name), r);
+	snapshot_put(&s->rule_table, &s->rules, snapshot_hash_name(r->name), r);
 	return 0;
 }

@@ -1,24 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The copy of a snapshot on disk:
+ * Reads the copy of a snapshot on disk, which snapshot_write.c describes. It trusts nothing: each
+ * length is held against the bytes that are left, and every entry goes through the same checks as a
+ * row of the database.
  *
- *     magic (8 bytes), format u32, registry_version u64,
- *                    counts of policies, principals, credentials, rules u32 each
- *     a policy:      name, count of its rights u32; each right: deny u8, action u8, filter
- *     a principal:   id, kind u8, state u8, policy's name
- *     a credential:  kind u8, revoked u8, not_before u64, not_after u64 (two's complement),
- *                    fingerprint (32 bytes), principal's id,
- *                    has material u8, material's length u32, material
- *     a rule:        name, revision u64, sql, actions, has error action u8, error action
- *     CRC32C of all before, u32
- *
- * Numbers are little-endian; a text is its length as u16, its bytes and a NUL; kinds, states and
- * actions are the numbers of the enums in snapshot.h and policy.h, so whoever changes those counts
- * the format up. Reading trusts nothing: each length is held against the bytes that are left, and
- * every entry goes through the same checks as a row of the database.
- *
- * Format 2, which had no dates, is still read: after an upgrade that meets a database that is down,
- * devices come in by the copy that the former release has written, as they did before the upgrade.
+ * Format 2, which had neither dates nor authorities, is still read: after an upgrade that meets a
+ * database that is down, devices come in by the copy that the former release has written, as they
+ * did before the upgrade.
  */
 #include "core/registry/snapshot.h"
 
@@ -34,198 +22,8 @@
 #include "core/base/crc32c.h"
 #include "core/registry/snapshot_internal.h"
 
-#define MAGIC	      "FGREGSNP"
-#define MAGIC_LEN     8
-#define FORMAT	      3 /* 2: rules, POLICY_RELAY; 3: dates of credentials */
-#define FORMAT_DATES  3 /* since then */
-#define FORMAT_OLDEST 2 /* that is read */
-#define HEADER_LEN    (MAGIC_LEN + 4 + 8 + 4 * 4)
-#define CRC_LEN	      4
-#define FILE_MAX      ((size_t)1024 * 1024 * 1024)
-#define TEMPORARY     ".new"
-#define PATH_LEN      4096
-#define WRITER_BUFFER (64 * 1024)
-
-/* --- Writing --- */
-
-/* After an error it only counts bytes; the error is asked for once, at the end. */
-struct writer {
-	int fd;
-	int error;
-	uint32_t crc;
-	size_t used, written;
-	uint8_t buffer[WRITER_BUFFER];
-};
-
-static void flush(struct writer *w)
-{
-	for (size_t done = 0; done < w->used && !w->error;) {
-		ssize_t n = write(w->fd, w->buffer + done, w->used - done);
-
-		if (n < 0 && errno != EINTR)
-			w->error = -errno;
-		else if (n > 0)
-			done += (size_t)n;
-	}
-	w->written += w->used;
-	if (w->written > FILE_MAX && !w->error)
-		w->error = -EFBIG;
-	w->used = 0;
-}
-
-static void put_bytes(struct writer *w, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-
-	w->crc = crc32c(w->crc, data, len);
-	while (len > 0) {
-		size_t n = WRITER_BUFFER - w->used < len ? WRITER_BUFFER - w->used : len;
-
-		memcpy(w->buffer + w->used, p, n);
-		w->used += n;
-		p += n;
-		len -= n;
-		if (w->used == WRITER_BUFFER)
-			flush(w);
-	}
-}
-
-static void put_number(struct writer *w, uint64_t n, size_t len)
-{
-	uint8_t bytes[8];
-
-	for (size_t i = 0; i < len; i++)
-		bytes[i] = (uint8_t)(n >> 8 * i);
-	put_bytes(w, bytes, len);
-}
-
-static void put_text(struct writer *w, const char *text)
-{
-	size_t len = strlen(text); /* names, topic filters, SNAPSHOT_TEXT_MAX: at most 65535 */
-
-	put_number(w, len, 2);
-	put_bytes(w, text, len + 1);
-}
-
-static void put_policy(struct writer *w, const struct policy *p)
-{
-	put_text(w, p->name);
-	put_number(w, p->rule_count, 4);
-	for (size_t i = 0; i < p->rule_count; i++) {
-		put_number(w, p->rules[i].deny, 1);
-		put_number(w, p->rules[i].action, 1);
-		put_text(w, p->rules[i].filter);
-	}
-}
-
-static void put_principal(struct writer *w, const struct principal *p)
-{
-	put_text(w, p->id);
-	put_number(w, p->kind, 1);
-	put_number(w, p->state, 1);
-	put_text(w, p->policy->name);
-}
-
-static void put_credential(struct writer *w, const struct credential *c)
-{
-	put_number(w, c->kind, 1);
-	put_number(w, c->revoked, 1);
-	put_number(w, (uint64_t)c->not_before, 8);
-	put_number(w, (uint64_t)c->not_after, 8);
-	put_bytes(w, c->fingerprint, FINGERPRINT_LEN);
-	put_text(w, c->principal->id);
-	put_number(w, c->material != NULL, 1);
-	put_number(w, c->material_len, 4);
-	if (c->material)
-		put_bytes(w, c->material, c->material_len);
-}
-
-static void put_rule(struct writer *w, const struct snapshot_rule *r)
-{
-	put_text(w, r->name);
-	put_number(w, (uint64_t)r->revision, 8);
-	put_text(w, r->sql);
-	put_text(w, r->actions);
-	put_number(w, r->error_action != NULL, 1);
-	put_text(w, r->error_action ? r->error_action : "");
-}
-
-static int write_snapshot(const struct snapshot *s, int fd)
-{
-	struct writer *w = malloc(sizeof(*w));
-	int rc;
-
-	if (!w)
-		return -ENOMEM;
-	*w = (struct writer){.fd = fd};
-	put_bytes(w, MAGIC, MAGIC_LEN);
-	put_number(w, FORMAT, 4);
-	put_number(w, (uint64_t)s->version, 8);
-	put_number(w, s->policies.count, 4);
-	put_number(w, s->principals.count, 4);
-	put_number(w, s->credentials.count, 4);
-	put_number(w, s->rules.count, 4);
-	for (size_t i = 0; i < s->policies.count; i++)
-		put_policy(w, &((const struct policy_entry *)s->policies.items[i])->policy);
-	for (size_t i = 0; i < s->principals.count; i++)
-		put_principal(w,
-			      &((const struct principal_entry *)s->principals.items[i])->principal);
-	for (size_t i = 0; i < s->credentials.count; i++)
-		put_credential(w, s->credentials.items[i]);
-	for (size_t i = 0; i < s->rules.count; i++)
-		put_rule(w, s->rules.items[i]);
-	put_number(w, w->crc, CRC_LEN);
-	flush(w);
-	rc = w->error;
-	free(w);
-	return rc;
-}
-
-static int sync_directory_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[PATH_LEN] = ".";
-	int fd, rc;
-
-	if (slash)
-		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + 1, path);
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) == 0 ? 0 : -errno;
-	close(fd);
-	return rc;
-}
-
-int snapshot_save(const struct snapshot *s, const char *path)
-{
-	char temporary[PATH_LEN];
-	int n = snprintf(temporary, sizeof(temporary), "%s" TEMPORARY, path);
-	int fd, rc;
-
-	if (n < 0 || (size_t)n >= sizeof(temporary))
-		return -ENAMETOOLONG;
-	/* One may be left of a process that was killed. */
-	if (unlink(temporary) != 0 && errno != ENOENT)
-		return -errno;
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	rc = write_snapshot(s, fd);
-	if (rc == 0 && fsync(fd) != 0)
-		rc = -errno;
-	if (close(fd) != 0 && rc == 0)
-		rc = -errno;
-	if (rc == 0 && rename(temporary, path) != 0)
-		rc = -errno;
-	if (rc != 0) {
-		unlink(temporary);
-		return rc;
-	}
-	return sync_directory_of(path);
-}
-
-/* --- Reading --- */
+/* Magic, format, version and the four counts that every format has. */
+#define HEADER_LEN (SNAPSHOT_MAGIC_LEN + 4 + 8 + 4 * 4)
 
 struct reader {
 	const uint8_t *at, *end;
@@ -355,7 +153,7 @@ static bool get_dates(struct reader *r, uint64_t *not_before, uint64_t *not_afte
 {
 	*not_before = (uint64_t)INT64_MIN;
 	*not_after = INT64_MAX;
-	return r->format < FORMAT_DATES ||
+	return r->format < SNAPSHOT_FORMAT_AUTHORITIES ||
 	       (get_number(r, not_before, 8) && get_number(r, not_after, 8));
 }
 
@@ -401,6 +199,40 @@ static int get_rule(struct reader *r)
 	return added(r, snapshot_add_rule(r->builder, &rule, why, sizeof(why)), why);
 }
 
+static int get_authority(struct reader *r)
+{
+	const uint8_t *fingerprint, *certificate;
+	const char *name, *policy;
+	unsigned enrolment;
+	uint64_t len;
+	char why[256];
+
+	if (!(name = get_text(r)) || !(fingerprint = get_bytes(r, FINGERPRINT_LEN)) ||
+	    !get_small(r, ENROLMENT_ACTIVE, &enrolment) || !(policy = get_text(r)) ||
+	    !get_number(r, &len, 4) || !(certificate = get_bytes(r, (size_t)len)))
+		return damaged(r, "an authority cannot be read");
+	return added(r,
+		     snapshot_add_authority(r->builder, name, fingerprint, certificate, (size_t)len,
+					    (enum enrolment_mode)enrolment, policy, why,
+					    sizeof(why)),
+		     why);
+}
+
+static int get_revoked(struct reader *r)
+{
+	const uint8_t *fingerprint;
+	unsigned kind;
+	char why[256];
+
+	if (!get_small(r, CREDENTIAL_X509_KEY, &kind) ||
+	    !(fingerprint = get_bytes(r, FINGERPRINT_LEN)))
+		return damaged(r, "a revoked certificate cannot be read");
+	return added(r,
+		     snapshot_add_revoked(r->builder, (enum credential_kind)kind, fingerprint, why,
+					  sizeof(why)),
+		     why);
+}
+
 static int get_all(struct reader *r, uint64_t count, int (*get)(struct reader *r))
 {
 	int rc = 0;
@@ -417,26 +249,27 @@ static int check_envelope(struct reader *r)
 	const uint8_t *magic;
 	uint64_t crc;
 
-	if ((size_t)(r->end - r->at) < HEADER_LEN + CRC_LEN)
+	if ((size_t)(r->end - r->at) < HEADER_LEN + SNAPSHOT_CRC_LEN)
 		return damaged(r, "too short");
-	r->end -= CRC_LEN;
+	r->end -= SNAPSHOT_CRC_LEN;
 	tail.at = r->end;
-	get_number(&tail, &crc, CRC_LEN);
-	magic = get_bytes(r, MAGIC_LEN);
+	get_number(&tail, &crc, SNAPSHOT_CRC_LEN);
+	magic = get_bytes(r, SNAPSHOT_MAGIC_LEN);
 	get_number(r, &r->format, 4);
-	if (memcmp(magic, MAGIC, MAGIC_LEN) != 0)
+	if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_LEN) != 0)
 		return refuse(r, -EBADMSG, "not a copy of the registry");
 	if (crc32c(0, magic, (size_t)(r->end - magic)) != crc)
 		return damaged(r, "the checksum is wrong");
-	if (r->format < FORMAT_OLDEST || r->format > FORMAT)
+	if (r->format < SNAPSHOT_FORMAT_OLDEST || r->format > SNAPSHOT_FORMAT)
 		return refuse(r, -EBADMSG, "has format %llu, this release reads %d to %d",
-			      (unsigned long long)r->format, FORMAT_OLDEST, FORMAT);
+			      (unsigned long long)r->format, SNAPSHOT_FORMAT_OLDEST,
+			      SNAPSHOT_FORMAT);
 	return 0;
 }
 
 static int parse(struct reader *r, const struct snapshot **out)
 {
-	uint64_t version, policies, principals, credentials, rules;
+	uint64_t version, policies, principals, credentials, rules, authorities = 0, revoked = 0;
 	int rc = check_envelope(r);
 
 	if (rc != 0)
@@ -446,6 +279,9 @@ static int parse(struct reader *r, const struct snapshot **out)
 	get_number(r, &principals, 4);
 	get_number(r, &credentials, 4);
 	get_number(r, &rules, 4);
+	if (r->format >= SNAPSHOT_FORMAT_AUTHORITIES &&
+	    (!get_number(r, &authorities, 4) || !get_number(r, &revoked, 4)))
+		return damaged(r, "too short");
 	rc = get_all(r, policies, get_policy);
 	if (rc == 0)
 		rc = get_all(r, principals, get_principal);
@@ -453,6 +289,10 @@ static int parse(struct reader *r, const struct snapshot **out)
 		rc = get_all(r, credentials, get_credential);
 	if (rc == 0)
 		rc = get_all(r, rules, get_rule);
+	if (rc == 0)
+		rc = get_all(r, authorities, get_authority);
+	if (rc == 0)
+		rc = get_all(r, revoked, get_revoked);
 	if (rc == 0 && r->at != r->end)
 		rc = damaged(r, "bytes behind the end");
 	if (rc != 0)
@@ -472,7 +312,7 @@ static int read_file(const struct reader *r, int fd, uint8_t **data, size_t *len
 	*len = 0;
 	if (fstat(fd, &st) != 0)
 		return refuse(r, -errno, "%s", strerror(errno));
-	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size > FILE_MAX)
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size > SNAPSHOT_FILE_MAX)
 		return refuse(r, -EBADMSG,
 			      "not a copy of the registry: no file, empty or too large");
 	*len = (size_t)st.st_size;
