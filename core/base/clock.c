@@ -2,6 +2,7 @@
 #include "core/base/clock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/types.h>
@@ -27,6 +28,17 @@ int64_t clock_realtime_us(void)
 int64_t clock_monotonic_us(void)
 {
 	return monotonic_override ? monotonic_override() : read_clock(CLOCK_MONOTONIC);
+}
+
+const char *clock_date_text(char text[CLOCK_DATE_MAX], int64_t seconds)
+{
+	const time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900 ||
+	    strftime(text, CLOCK_DATE_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		snprintf(text, CLOCK_DATE_MAX, "second %lld", (long long)seconds);
+	return text;
 }
 
 void clock_override(int64_t (*realtime_us)(void), int64_t (*monotonic_us)(void))

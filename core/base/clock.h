@@ -19,6 +19,11 @@ int64_t clock_realtime_us(void);
 /* A clock that never jumps: microseconds since an arbitrary start. */
 int64_t clock_monotonic_us(void);
 
+/* "2026-01-31T12:00:00Z" for seconds since 1970; "second N" beyond the years that have four digits.
+ * Returns text. */
+#define CLOCK_DATE_MAX 32
+const char *clock_date_text(char text[CLOCK_DATE_MAX], int64_t seconds);
+
 /* Tests: replace the clocks; NULL restores the real one. Set before other threads start. */
 void clock_override(int64_t (*realtime_us)(void), int64_t (*monotonic_us)(void));
 

@@ -43,6 +43,7 @@ struct config {
 	char *state_dir;
 
 	int64_t registry_poll_ms;
+	int64_t registry_max_enrolments, registry_enrolments_per_minute;
 
 	int64_t journal_durability; /* enum durability */
 	int64_t journal_max_bytes;

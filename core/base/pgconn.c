@@ -63,28 +63,36 @@ static int poll_timeout(int64_t deadline_us)
 }
 
 /* 1: the socket is ready; 0: the deadline has passed; -ECANCELED: stop; -EIO: no socket. */
-static int wait_socket(const PGconn *c, short events, int stop_fd, int64_t deadline_us)
+static int wait_woken(const PGconn *c, short events, int stop_fd, int wake_fd, int64_t deadline_us)
 {
 	for (;;) {
 		struct pollfd fds[] = {
 			{.fd = PQsocket(c), .events = events},
 			{.fd = stop_fd, .events = POLLIN},
+			{.fd = wake_fd, .events = POLLIN},
 		};
 		int timeout = poll_timeout(deadline_us);
 		int n;
 
 		if (fds[0].fd < 0)
 			return -EIO;
-		n = poll(fds, 2, timeout);
+		n = poll(fds, 3, timeout);
 		if (n < 0 && errno != EINTR)
 			return -EIO;
 		if (n > 0 && fds[1].revents)
 			return -ECANCELED;
 		if (n > 0 && fds[0].revents)
 			return 1;
+		if (n > 0 && fds[2].revents)
+			return 2;
 		if (timeout == 0)
 			return 0;
 	}
+}
+
+static int wait_socket(const PGconn *c, short events, int stop_fd, int64_t deadline_us)
+{
+	return wait_woken(c, events, stop_fd, -1, deadline_us);
 }
 
 static int finish_connecting(PGconn *c, int stop_fd, int64_t deadline_us, char *err, size_t err_len)
@@ -266,14 +274,20 @@ int pgconn_exec(PGconn *c, const char *sql, PGresult **out, int stop_fd, int tim
 
 int pgconn_wait(PGconn *c, int stop_fd, int64_t deadline_us, char *err, size_t err_len)
 {
-	int rc = wait_socket(c, POLLIN, stop_fd, deadline_us);
+	return pgconn_wait_woken(c, stop_fd, -1, deadline_us, err, err_len);
+}
+
+int pgconn_wait_woken(PGconn *c, int stop_fd, int wake_fd, int64_t deadline_us, char *err,
+		      size_t err_len)
+{
+	int rc = wait_woken(c, POLLIN, stop_fd, wake_fd, deadline_us);
 
 	if (rc == -ECANCELED)
 		return stopped(err, err_len);
 	if (rc < 0)
 		return fail(rc, c, "connection lost", err, err_len);
-	if (rc == 0)
-		return 0;
+	if (rc != 1)
+		return rc;
 	rc = read_input(c, err, err_len);
 	return rc == 0 ? 1 : rc;
 }

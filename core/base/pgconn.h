@@ -61,6 +61,10 @@ int pgconn_exec(PGconn *c, const char *sql, PGresult **out, int stop_fd, int tim
  */
 int pgconn_wait(PGconn *c, int stop_fd, int64_t deadline_us, char *err, size_t err_len);
 
+/* The same, and 2 when wake_fd becomes readable, which it stays: it is the caller's. */
+int pgconn_wait_woken(PGconn *c, int stop_fd, int wake_fd, int64_t deadline_us, char *err,
+		      size_t err_len);
+
 /* The message of a result or connection as one line without its end. */
 void pgconn_message(char *out, size_t out_len, const char *message);
 

@@ -102,6 +102,8 @@ static int open_registry(struct pipeline *p, const struct config *c, const char 
 		.statement_timeout_s = (int)c->database_timeout_s,
 		.poll_ms = (int)c->registry_poll_ms,
 		.snapshot_path = path,
+		.max_enrolments = (size_t)c->registry_max_enrolments,
+		.enrolments_per_minute = (unsigned)c->registry_enrolments_per_minute,
 	};
 	int rc = path ? registry_open(&p->registry, &o, err, err_len)
 		      : fail(err, err_len, dir, "out of memory");

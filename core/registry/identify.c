@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -126,25 +125,13 @@ static void judge_staying(struct identity *out, const struct snapshot *s,
 		refuse_revoked_credential(out, s, c);
 }
 
-#define DATE_TEXT 32
-
-static const char *date_text(char out[DATE_TEXT], int64_t date_s)
-{
-	const time_t t = (time_t)date_s;
-	struct tm tm;
-
-	if (!gmtime_r(&t, &tm) || strftime(out, DATE_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		snprintf(out, DATE_TEXT, "second %lld", (long long)date_s);
-	return out;
-}
-
 /* The command that gives the device a new credential of this kind. */
 static void refuse_expired(struct identity *out, const struct credential *c)
 {
 	const char *id = c->principal->id;
-	char since[DATE_TEXT];
+	char since[CLOCK_DATE_MAX];
 
-	date_text(since, c->not_after);
+	clock_date_text(since, c->not_after);
 	switch (c->kind) {
 	case CREDENTIAL_X509:
 	case CREDENTIAL_X509_KEY:
@@ -175,14 +162,14 @@ static void refuse_expired(struct identity *out, const struct credential *c)
 static void judge_dates(struct identity *out, const struct credential *c)
 {
 	const int64_t now = now_s();
-	char date[DATE_TEXT];
+	char date[CLOCK_DATE_MAX];
 
 	if (now > c->not_after)
 		refuse_expired(out, c);
 	else if (now < c->not_before)
 		refuse(out, REFUSAL_NOT_YET_VALID,
 		       "its credential is not valid before %s; is the clock of this machine right?",
-		       date_text(date, c->not_before));
+		       clock_date_text(date, c->not_before));
 }
 
 static void judge(struct identity *out, const struct snapshot *s, const struct credential *c)
@@ -208,8 +195,9 @@ static void refuse_unknown_certificate(struct identity *out, const struct snapsh
 		       cert->name, cert->name, fingerprint);
 	else
 		refuse(out, REFUSAL_UNKNOWN,
-		       "certificate not registered; %s has %zu other credential(s): was the key "
-		       "replaced? register it with: insert into fieldgate.credential (kind, "
+		       "%s is registered with another certificate: this one is not, and it has %zu "
+		       "other credential(s); was the key replaced? register it with: insert into "
+		       "fieldgate.credential (kind, "
 		       "fingerprint, principal) values ('x509', decode('%s', 'hex'), '%s')",
 		       p->id, snapshot_credential_count(s, p), fingerprint, p->id);
 }

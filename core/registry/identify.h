@@ -28,6 +28,7 @@ enum refusal {
 	REFUSAL_REVOKED,
 	REFUSAL_EXPIRED, /* the credential, by its dates */
 	REFUSAL_NOT_YET_VALID,
+	REFUSAL_NOT_NOW, /* cannot be decided yet: to be told to try again */
 };
 
 struct identity {

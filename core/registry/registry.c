@@ -3,7 +3,8 @@
  * One thread, two loops. The outer one connects, and waits longer after each failure; the inner one
  * lives as long as the connection and turns "something may have changed" (a notification, or the
  * poll interval is over) into "ask for the version" and, when that moved, into a new snapshot.
- * Readers meet the thread only at `lock`, which is held for the exchange of a pointer.
+ * Readers meet the thread only at `lock`, which is held for the exchange of a pointer, and for
+ * taking the few devices along that were enrolled and are not in the database yet.
  *
  * A new connection always loads: whether a database was restored in between, its version cannot
  * tell.
@@ -50,6 +51,7 @@ struct registry {
 	char *snapshot_path;
 	int connect_timeout_s, statement_timeout_s, poll_ms;
 	int stop_fd; /* eventfd: written once, never read */
+	struct enrolment_queue *enrolments;
 	pthread_t thread;
 
 	pthread_mutex_t lock;
@@ -100,12 +102,67 @@ static void swap(struct registry *r, const struct snapshot *s)
 
 	pthread_mutex_lock(&r->lock);
 	old = r->current;
+	enrolment_queue_carry(r->enrolments, s);
 	r->current = s;
 	pthread_mutex_unlock(&r->lock);
 	atomic_store(&r->confirmed, true);
 	atomic_fetch_add(&r->generation, 1);
 	atomic_store(&r->ready, true);
 	snapshot_release(old);
+}
+
+/* --- Enrolment --- */
+
+struct enrolment_queue *registry_enrolments(const struct registry *r)
+{
+	return r->enrolments;
+}
+
+/* Does a snapshot that is newer than the one this was judged by say the same? */
+static bool still_enrols(const struct snapshot *s, const struct enrolment *e)
+{
+	const struct authority *a = snapshot_authority(s, e->authority);
+
+	return a && a->enrolment == e->mode && !snapshot_principal(s, e->id) &&
+	       !snapshot_credential(s, CREDENTIAL_X509, e->fingerprint) &&
+	       !snapshot_was_revoked(s, CREDENTIAL_X509, e->fingerprint);
+}
+
+static int make_known(const struct snapshot *s, const struct enrolment *e)
+{
+	const struct credential *c = snapshot_credential(s, CREDENTIAL_X509, e->fingerprint);
+	const struct authority *a = snapshot_authority(s, e->authority);
+
+	if (c)
+		return strcmp(c->principal->id, e->id) == 0 ? 0 : -EEXIST;
+	return a ? snapshot_enrol(s, e->id, e->fingerprint, e->not_before, e->not_after, a->policy)
+		 : -EAGAIN;
+}
+
+/* Under the lock: swap takes along who is in the queue. */
+static int enrol(struct registry *r, const struct snapshot *s, const struct enrolment *e)
+{
+	int rc;
+
+	if (!registry_confirmed(r) || (s != r->current && !still_enrols(r->current, e)))
+		return -EAGAIN;
+	rc = enrolment_queue_add(r->enrolments, e);
+	if (rc != 0 || e->mode != ENROLMENT_ACTIVE)
+		return rc;
+	rc = make_known(s, e);
+	if (rc == 0 && s != r->current)
+		rc = make_known(r->current, e);
+	return rc;
+}
+
+int registry_enrol(struct registry *r, const struct snapshot *s, const struct enrolment *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&r->lock);
+	rc = enrol(r, s, e);
+	pthread_mutex_unlock(&r->lock);
+	return rc;
 }
 
 /* --- What the operator hears --- */
@@ -209,6 +266,7 @@ static int load(struct registry *r, const struct registry_source *src, char *err
 		snprintf(err, ERR_LEN, "out of memory");
 		return -ENOMEM;
 	}
+	enrolment_queue_load_begins(r->enrolments);
 	rc = registry_load(src, &s, bad, err, ERR_LEN);
 	if (rc == 0)
 		loaded(r, s, bad, started_us);
@@ -216,13 +274,15 @@ static int load(struct registry *r, const struct registry_source *src, char *err
 	return rc;
 }
 
-/* Load when the version differs: it also goes back, with a restored database. */
+/* Load when the version differs: it also goes back, with a restored database. And when somebody
+ * waits to hear what became of his enrolment. */
 static int refresh(struct registry *r, const struct registry_source *src, bool always, char *err)
 {
 	int64_t version;
 	int rc = registry_ask_version(src, &version, err, ERR_LEN);
 
-	if (rc == 0 && (always || version != snapshot_version(r->current)))
+	if (rc == 0 && (always || version != snapshot_version(r->current) ||
+			enrolment_queue_sent(r->enrolments)))
 		rc = load(r, src, err);
 	if (rc == 0) {
 		r->backoff_us = BACKOFF_MIN_US;
@@ -253,11 +313,16 @@ static int await_change(struct registry *r, const struct registry_source *src, c
 	if (until < r->next_load_us)
 		until = r->next_load_us;
 	do {
+		/* Also those of a connection that was lost. */
+		rc = enrolment_queue_send(r->enrolments, src, err, ERR_LEN);
+		if (rc != 0)
+			return rc;
 		/* Before the wait too: notifications may have come with the last result. */
-		if (was_notified(src->connection))
+		if (was_notified(src->connection) || enrolment_queue_sent(r->enrolments))
 			until = r->next_load_us;
-		rc = pgconn_wait(src->connection, r->stop_fd, until, err, ERR_LEN);
-	} while (rc == 1);
+		rc = pgconn_wait_woken(src->connection, r->stop_fd,
+				       enrolment_queue_fd(r->enrolments), until, err, ERR_LEN);
+	} while (rc > 0);
 	return rc;
 }
 
@@ -345,6 +410,7 @@ static void registry_free(struct registry *r)
 	if (r->stop_fd >= 0)
 		close(r->stop_fd);
 	pthread_mutex_destroy(&r->lock);
+	enrolment_queue_free(r->enrolments);
 	free(r->database_url);
 	free(r->snapshot_path);
 	free(r);
@@ -365,11 +431,12 @@ static struct registry *registry_new(const struct registry_options *o)
 	r->poll_ms = o->poll_ms;
 	r->backoff_us = BACKOFF_MIN_US;
 	r->stop_fd = eventfd(0, EFD_CLOEXEC);
+	r->enrolments = enrolment_queue_new(o->max_enrolments, o->enrolments_per_minute);
 	if (r->snapshot_path)
 		r->current = load_copy(r->snapshot_path, &found);
 	atomic_store(&r->ready, found);
 	atomic_store(&r->generation, found);
-	if (r->database_url && r->current && r->stop_fd >= 0)
+	if (r->database_url && r->current && r->stop_fd >= 0 && r->enrolments)
 		return r;
 	registry_free(r);
 	return NULL;

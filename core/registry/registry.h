@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/registry/enrolment_queue.h"
 #include "core/registry/snapshot.h"
 
 struct registry;
@@ -21,7 +22,9 @@ struct registry_options {
 	int connect_timeout_s;
 	int statement_timeout_s; /* give a silent database up after this */
 	int poll_ms;
-	const char *snapshot_path; /* file of the copy on disk */
+	const char *snapshot_path;	/* file of the copy on disk */
+	size_t max_enrolments;		/* that wait for the database; 0: nobody is enrolled */
+	unsigned enrolments_per_minute; /* of one authority; 0: any number */
 };
 
 /*
@@ -50,5 +53,16 @@ int registry_ready(const struct registry *r);
  * who is not in it may have been registered since. The generation moves when this becomes true. Any
  * thread. */
 int registry_confirmed(const struct registry *r);
+
+/*
+ * Register this device, whom s does not know, soon; of mode active it is found in s, and in every
+ * snapshot after it, until the database has answered. Waits for nothing. Any thread.
+ * 0, also when it waits already; -EAGAIN: the registry is not confirmed, or says something else by
+ * now; -EEXIST: its name waits with another certificate; -ENOSPC: too many wait; -ENOMEM.
+ */
+int registry_enrol(struct registry *r, const struct snapshot *s, const struct enrolment *e);
+
+/* Those who wait for the database. */
+struct enrolment_queue *registry_enrolments(const struct registry *r);
 
 #endif

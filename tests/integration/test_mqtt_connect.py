@@ -76,7 +76,7 @@ def test_unknown_certificate_of_known_device_is_refused(stack):
     forged = stack.fleet.forge("cn_only", "dev-1")
     broker = stack.started()
     client = stack.client(broker, "dev-1", forged)
-    assert_refused(stack, broker, client, "certificate not registered", device="dev-1")
+    assert_refused(stack, broker, client, "dev-1 is registered with another certificate", device="dev-1")
 
 
 def test_name_of_another_device_is_refused(stack):
