@@ -17,6 +17,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/registry/certificate.h"
+#include "core/registry/enrolment.h"
 #include "plugin/tls.h"
 
 /* Mosquitto 2.1's MOSQ_ERR_SERVER_UNAVAILABLE: reason 0x88 for MQTT 5. Mosquitto 2.0 closes the
@@ -80,6 +81,8 @@ static int accept_identity(struct attempt *a, const struct identity *who)
 {
 	if (who->principal)
 		a->device = who->principal->id;
+	if (who->refusal == REFUSAL_NOT_NOW)
+		return try_later(a, who->why);
 	if (who->refusal != REFUSAL_NONE)
 		return refuse(a, "%s", who->why);
 	a->principal = who->principal;
@@ -99,10 +102,12 @@ static int by_certificate(struct attempt *a, X509 *x509)
 	if (len < 0)
 		return try_later(a, "its certificate could not be copied: out of memory");
 	rc = certificate_read(&cert, der, (size_t)len, err, sizeof(err));
+	if (rc == 0)
+		enrolment_identify(&who, a->plugin->registry, a->plugin->snapshot,
+				   &(struct enrolment_peer){&cert, der, (size_t)len, a->address});
 	OPENSSL_free(der);
 	if (rc != 0)
 		return refuse(a, "its certificate is of no use: %s", err);
-	identify_certificate(&who, a->plugin->snapshot, &cert);
 	a->name = cert.name;
 	rc = accept_identity(a, &who);
 	a->name = NULL;

@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/registry/certificate.h"
+#include "core/registry/enrolment.h"
 #include "core/registry/psk.h"
 
 #define REFUSAL_INTERVAL_US (10 * US_PER_S)
@@ -106,7 +107,7 @@ int handshake_certificate(void *arg, const struct address *from, const uint8_t *
 	struct worker *w = arg;
 	struct certificate cert;
 	struct identity found;
-	char err[256];
+	char err[256], address[ADDRESS_TEXT_MAX];
 
 	if (!ready(w, from))
 		return -1;
@@ -114,7 +115,8 @@ int handshake_certificate(void *arg, const struct address *from, const uint8_t *
 		refuse(w, from, NULL, "its certificate is of no use: %s", err);
 		return -1;
 	}
-	identify_certificate(&found, w->snapshot, &cert);
+	enrolment_identify(&found, w->registry, w->snapshot,
+			   &(struct enrolment_peer){&cert, der, len, address_text(from, address)});
 	return accept_identity(w, from, &found, who);
 }
 
