@@ -184,12 +184,15 @@ static const struct refused certificates[] = {
 	 "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a)"},
 	{CERT_UNKNOWN, KEY_UNKNOWN, "dev-1", REFUSAL_UNKNOWN, "dev-1",
 	 "dev-1 is registered with another certificate: this one is not, and it has 1 other "
-	 "credential(s); was the key replaced? register it with: insert into fieldgate.credential (kind, fingerprint, principal) values "
+	 "credential(s); was the key replaced? register it with: insert into fieldgate.credential "
+	 "(kind, fingerprint, principal) values "
 	 "('x509', decode('0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', "
 	 "'hex'), 'dev-1')"},
 	{CERT_UNKNOWN, KEY_UNKNOWN, LONG_ID, REFUSAL_UNKNOWN, LONG_ID,
-	 LONG_ID " is registered with another certificate: this one is not, and it has 0 other "
-	 "credential(s); was the key replaced? register it with: insert into fieldgate.credential (kind, fingerprint, principal) values "
+	 LONG_ID
+	 " is registered with another certificate: this one is not, and it has 0 other "
+	 "credential(s); was the key replaced? register it with: insert into fieldgate.credential "
+	 "(kind, fingerprint, principal) values "
 	 "('x509', decode('0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', "
 	 "'hex'), '" LONG_ID "')"},
 	/* A key registered as such does not count as a certificate, nor the other way round. */
