@@ -5,6 +5,11 @@
 
 #include "core/base/clock.h"
 
+/* A credential is good in the whole second of its end, and both clocks are somewhere within a
+ * second when one is read after the other: the session must not end before, or its device would be
+ * let in again for that moment. */
+#define END_MARGIN_S 2
+
 static int64_t monotonic_s(void)
 {
 	return clock_monotonic_us() / US_PER_S;
@@ -12,13 +17,12 @@ static int64_t monotonic_s(void)
 
 void dtls_identity_limit(struct dtls_identity *i, int64_t valid_for_s)
 {
-	int64_t ends_s;
+	int64_t ends_s = monotonic_s() + END_MARGIN_S;
 
-	if (valid_for_s >= UINT32_MAX - monotonic_s())
-		return; /* after 136 years */
-	ends_s = monotonic_s() + (valid_for_s > 0 ? valid_for_s : 0);
-	if (ends_s < 1)
-		ends_s = 1;
+	if (valid_for_s >= UINT32_MAX - ends_s)
+		return; /* in 136 years */
+	if (valid_for_s > 0)
+		ends_s += valid_for_s;
 	if (i->ends_s == 0 || ends_s < i->ends_s)
 		i->ends_s = (uint32_t)ends_s;
 }
