@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/x509.h>
 
@@ -37,6 +38,7 @@ struct attempt {
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
 	const struct principal *principal;
+	int64_t valid_for_s; /* its credential, as of now */
 };
 
 static void log_refusal(const struct attempt *a, const char *fmt, ...)
@@ -86,8 +88,30 @@ static int accept_identity(struct attempt *a, const struct identity *who)
 	if (who->refusal != REFUSAL_NONE)
 		return refuse(a, "%s", who->why);
 	a->principal = who->principal;
+	a->valid_for_s = who->valid_for_s;
 	a->kind = who->credential->kind;
 	memcpy(a->fingerprint, who->credential->fingerprint, FINGERPRINT_LEN);
+	return MOSQ_ERR_SUCCESS;
+}
+
+/* The registry may know a certificate by its key alone, and then knows no dates; and of a session
+ * that is resumed TLS does not ask for them. */
+static int limit_by_certificate(struct attempt *a, const X509 *x509)
+{
+	const int64_t now_s = clock_realtime_us() / US_PER_S;
+	struct tm end;
+	int64_t left_s;
+
+	if (!a->principal || !ASN1_TIME_to_tm(X509_get0_notAfter(x509), &end))
+		return MOSQ_ERR_SUCCESS;
+	left_s = (int64_t)timegm(&end) - now_s;
+	if (left_s < 0)
+		return refuse(a,
+			      "its certificate has expired; issue a new one with `pki/fleet "
+			      "renew %s`",
+			      a->principal->id);
+	if (left_s < a->valid_for_s)
+		a->valid_for_s = left_s;
 	return MOSQ_ERR_SUCCESS;
 }
 
@@ -111,7 +135,7 @@ static int by_certificate(struct attempt *a, X509 *x509)
 	a->name = cert.name;
 	rc = accept_identity(a, &who);
 	a->name = NULL;
-	return rc;
+	return rc == MOSQ_ERR_SUCCESS ? limit_by_certificate(a, x509) : rc;
 }
 
 static int by_token(struct attempt *a, const char *username, const char *token)
@@ -216,6 +240,19 @@ static int check_keepalive(const struct attempt *a)
 		      asked, asked == 0 ? " (never)" : "", (long long)cap);
 }
 
+/* From now on a clock counts that does not jump. The last second of a credential is good to its
+ * end: who is sent away must not be let in for the rest of it. */
+static void limit_session(struct plugin *p, struct session *s, int64_t valid_for_s)
+{
+	const int64_t now_us = clock_monotonic_us();
+
+	if (valid_for_s >= (INT64_MAX - now_us) / US_PER_S - 1)
+		return;
+	s->ends_us = now_us + (valid_for_s + 1) * US_PER_S;
+	if (s->ends_us < p->next_end_us)
+		p->next_end_us = s->ends_us;
+}
+
 /*
  * Enter the new session. If a connection with its client id is there, the broker is about to end
  * it: its presence is closed first, so that the rows come in the order of the events.
@@ -231,6 +268,7 @@ static struct session *open_session(const struct attempt *a)
 			 a->fingerprint);
 	if (!s)
 		return NULL;
+	limit_session(p, s, a->valid_for_s);
 	s->judged = p->generation;
 	s->principal = a->principal;
 	if (old) {

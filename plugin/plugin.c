@@ -142,6 +142,7 @@ EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userd
 		return MOSQ_ERR_NOMEM;
 	}
 	p->id = identifier;
+	p->next_end_us = INT64_MAX;
 	if (start(p, options, option_count) != 0) {
 		stop(p);
 		return MOSQ_ERR_UNKNOWN;

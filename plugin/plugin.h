@@ -45,6 +45,7 @@ struct plugin {
 	uint64_t judged_generation; /* all live sessions were judged again by this one */
 
 	struct sessions sessions;
+	int64_t next_end_us; /* no live session's credential ends before */
 	struct downlink downlink;
 	struct will_slot will;
 	bool reloading; /* between RELOAD and the TICK after it; see reload.c */

@@ -170,6 +170,7 @@ struct session *sessions_add(struct sessions *t, const struct mosquitto *client,
 	s->client = client;
 	s->state = SESSION_LIVE;
 	s->kind = kind;
+	s->ends_us = INT64_MAX;
 	memcpy(s->fingerprint, fingerprint, FINGERPRINT_LEN);
 	memcpy(s->principal_id, principal_id, strnlen(principal_id, PRINCIPAL_ID_MAX));
 	memcpy(s->client_id, client_id, id_size);

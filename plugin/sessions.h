@@ -36,6 +36,7 @@ struct session {
 	enum session_state state;
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
+	int64_t ends_us;	  /* of the monotonic clock: its credential; INT64_MAX: never */
 	const char *close_reason; /* static text: why we had it closed; NULL if we had not */
 
 	/* See downlink.c: no subscription fits this message, or 0; the next time to ask for one. */

@@ -2,6 +2,7 @@
 /* TICK: what is to be done now and then, at least ten times a second. */
 #include "plugin/plugin.h"
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "plugin/log_bridge.h"
 
@@ -15,6 +16,16 @@
  * session, and nothing in it. So ACL_CHECK says yes meanwhile: every delivery is checked on its
  * own.
  */
+static void close_session(struct plugin *p, struct session *s, enum refusal refusal,
+			  const char *why)
+{
+	s->close_reason = refusal_reason(refusal);
+	log_warn("session_closed", s->principal_id, "client %s: %s", s->client_id, why);
+	p->kicking = s->client;
+	mosquitto_kick_client_by_clientid(s->client_id, false);
+	p->kicking = NULL;
+}
+
 static void close_if_refused(struct plugin *p, struct session *s)
 {
 	struct identity who;
@@ -22,13 +33,8 @@ static void close_if_refused(struct plugin *p, struct session *s)
 	if (s->state != SESSION_LIVE || s->close_reason)
 		return;
 	identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint);
-	if (who.refusal == REFUSAL_NONE)
-		return;
-	s->close_reason = refusal_reason(who.refusal);
-	log_warn("session_closed", s->principal_id, "client %s: %s", s->client_id, who.why);
-	p->kicking = s->client;
-	mosquitto_kick_client_by_clientid(s->client_id, false);
-	p->kicking = NULL;
+	if (who.refusal != REFUSAL_NONE)
+		close_session(p, s, who.refusal, who.why);
 }
 
 /* The registry changed: judge every live session by it. A kick calls DISCONNECT before it returns,
@@ -44,6 +50,29 @@ static void judge_all(struct plugin *p)
 	p->judged_generation = p->generation;
 }
 
+/* Who is still connected when its credential ends. All are looked at, but only when one is due. */
+static void close_ended(struct plugin *p)
+{
+	const int64_t now_us = clock_monotonic_us();
+	struct session *s, *next;
+
+	if (now_us < p->next_end_us)
+		return;
+	p->next_end_us = INT64_MAX;
+	for (s = TAILQ_FIRST(&p->sessions.open); s; s = next) {
+		next = TAILQ_NEXT(s, list);
+		if (s->state != SESSION_LIVE || s->close_reason)
+			continue;
+		if (s->ends_us <= now_us)
+			close_session(
+				p, s, REFUSAL_EXPIRED,
+				"its credential has expired since it connected; give it a new "
+				"one: `pki/fleet expiring` lists who needs one soon");
+		else if (s->ends_us < p->next_end_us)
+			p->next_end_us = s->ends_us;
+	}
+}
+
 int on_tick(int event, void *event_data, void *userdata)
 {
 	struct mosquitto_evt_tick *e = event_data;
@@ -55,6 +84,7 @@ int on_tick(int event, void *event_data, void *userdata)
 	plugin_renew(p);
 	if (p->judged_generation != p->generation)
 		judge_all(p);
+	close_ended(p);
 	sessions_bury(&p->sessions);
 	plugin_bus_drain(p, DRAIN_BUDGET);
 	downlink_tick(p);
