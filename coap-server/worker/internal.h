@@ -32,6 +32,7 @@ struct worker {
 	const struct snapshot *snapshot;
 	uint64_t generation;
 	bool confirmed; /* by the database; else the snapshot is the copy on disk */
+	uint64_t authorities; /* digest of those that the endpoint has */
 
 	/* The walk over all sessions after a change of the registry. */
 	bool sweeping;
@@ -86,6 +87,10 @@ int handshake_certificate(void *arg, const struct address *from, const uint8_t *
 			  struct dtls_identity *who);
 void handshake_refused(void *arg, const struct address *from, const struct dtls_refusal *r);
 bool handshake_resumed(void *arg, struct dtls_identity *who);
+
+/* authorities.c: to the endpoint, if they have changed; and in any case. */
+void authorities_renew(struct worker *w);
+void authorities_give(struct worker *w);
 
 /* presence.c */
 /* This session's device is now in the table. False without memory. */

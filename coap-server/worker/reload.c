@@ -48,6 +48,8 @@ static void take_certificate(struct worker *w)
 	worker_dtls_options(&o, w->config, w->number, path);
 	if (dtls_reload(w->dtls, &o, err, sizeof(err)) != 0)
 		log_error("reload_failed", NULL, "%s; the former certificate stays in force", err);
+	else
+		authorities_give(w);
 }
 
 void reload(struct worker *w)

@@ -108,6 +108,7 @@ void worker_renew(struct worker *w)
 	w->snapshot = registry_acquire(w->registry);
 	w->resources.snapshot = w->snapshot;
 	w->generation = generation;
+	authorities_renew(w);
 }
 
 /* --- A session's life --- */
@@ -260,7 +261,10 @@ static int open_dtls(struct worker *w)
 	char path[WORKER_PATH_MAX], err[512];
 
 	worker_dtls_options(&o, w->config, w->number, path);
-	return dtls_open(&w->dtls, &o, &callbacks, err, sizeof(err)) == 0 ? 0 : fail(err);
+	if (dtls_open(&w->dtls, &o, &callbacks, err, sizeof(err)) != 0)
+		return fail(err);
+	authorities_give(w);
+	return 0;
 }
 
 static int open_coap(struct worker *w)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness.coap_client import ClientError
 from harness.mqtt import eventually
-from harness.pki import DAY, Credentials, device_certificate, from_now, validity, write
+from harness.pki import Credentials, device_certificate, from_now, validity, write
 
 CHAIN_MAX = 4096
 FLIGHT_MAX = 1232 # IPv6's least MTU without headers
@@ -170,7 +170,7 @@ def test_a_device_that_sends_its_chain_needs_only_the_root_to_be_trusted(coap):
     assert coap.connected(device, mtu=300).telemetry(2).code == "2.01"
 
 
-def new_authority(coap, name, signer, days=3650):
+def new_authority(coap, name, signer, start=0, days=3650):
     """A device CA, as fleet makes the next one: (certificate, key)."""
     certificate, signer_key = signer
     key = ec.generate_private_key(ec.SECP256R1())
@@ -180,8 +180,8 @@ def new_authority(coap, name, signer, days=3650):
         .issuer_name(certificate.subject)
         .public_key(key.public_key())
         .serial_number(secrets.randbits(128) or 1)
-        .not_valid_before(from_now(0))
-        .not_valid_after(from_now(0) + days * DAY)
+        .not_valid_before(from_now(start))
+        .not_valid_after(from_now(start + days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(
             x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
@@ -205,3 +205,70 @@ def enter(coap, name, certificate):
         "insert into authority (fingerprint, name, certificate, not_before, not_after) values (%s, %s, %s, %s, %s)",
         certificate.fingerprint(hashes.SHA256()), name, certificate.public_bytes(DER), *validity(certificate),
     )
+
+
+def test_a_new_device_ca_is_accepted_without_a_reload(coap):
+    """Rollover: the CA is registered, its devices send their own certificates alone, and the root is trusted."""
+    server = root_only(coap)
+    authority = new_authority(coap, "Device CA 2", coap.fleet.authority("root"))
+    device = issue(coap, authority, "dev-1")
+    coap.in_force()
+    refused(coap, device, "it is signed by no CA of this fleet: the issuer is CN=Device CA 2")
+    enter(coap, "device-ca-2", authority[0])
+    eventually(lambda: accepted(coap, device), 5, "a device of the new CA")
+    # The old one's go on, and after SIGHUP all do.
+    old = coap.devices("dev-2")["dev-2"]
+    enter(coap, "device-ca-1", coap.fleet.authority("device-ca")[0])
+    coap.in_force()
+    assert accepted(coap, old) and accepted(coap, device)
+    since = server.log_position()
+    server.sighup()
+    server.wait_log("event=reloaded", since)
+    assert accepted(coap, old) and accepted(coap, device)
+    server.restart()
+    assert accepted(coap, old) and accepted(coap, device)
+    coap.query("delete from authority where name = 'device-ca-2'")
+    eventually(lambda: not accepted(coap, device), 5, "the end of the new CA")
+    assert accepted(coap, old)
+    assert not server.log_lines("event=authority_ignored")
+
+
+def accepted(coap, credentials):
+    device = coap.device(credentials)
+    try:
+        device.handshake(timeout_ms=3000)
+        return device.telemetry(1).code == "2.01"
+    except ClientError:
+        return False
+    finally:
+        device.close()
+        device.forget()
+
+
+def test_who_can_write_into_the_registry_makes_no_ca(coap):
+    """What ends at no CA of the file is not believed, whatever the table says."""
+    server = root_only(coap)
+    device_ca = coap.fleet.authority("device-ca")
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    forgeries = {
+        "a root of its own": new_authority(coap, "Root of a thief", (device_ca[0], device_ca[1])),
+        # Of the root's name, with another key.
+        "the root's name": new_authority(coap, "CA of a thief", (coap.fleet.authority("root")[0], root_key)),
+    }
+    devices = []
+    for number, (name, authority) in enumerate(forgeries.items()):
+        enter(coap, f"forged-{number}", authority[0])
+        devices.append(issue(coap, authority, f"dev-{number}"))
+    coap.in_force()
+    assert len(server.wait_log("event=authority_ignored", count=2)) == 2
+    for device in devices:
+        assert not accepted(coap, device)
+
+
+def test_an_authority_is_good_only_as_long_as_its_own_certificate(coap):
+    root_only(coap)
+    authority = new_authority(coap, "Device CA 3", coap.fleet.authority("root"), start=-20, days=10)
+    device = issue(coap, authority, "dev-1")
+    enter(coap, "device-ca-3", authority[0])
+    coap.in_force()
+    refused(coap, device, "Device CA 3, which signed it, expired on ")
