@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mbed TLS contexts (10 kB each) are lent to sessions that need one now. Mbed TLS can only
+ * Mbed TLS contexts (12 kB each) are lent to sessions that need one now. Mbed TLS can only
  * serialise a session and reset its context in one step (mbedtls_ssl_context_save), so a context
  * that was parked is ready for the next session. Nothing is allocated when a session is parked: the
  * blob has its place since the session's first application record.

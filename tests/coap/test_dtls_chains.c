@@ -186,6 +186,30 @@ static void test_authority_that_has_expired_is_kept_and_not_believed(void **stat
 	assert_int_equal(w->certificate_asked, 0);
 }
 
+static void test_authority_does_not_outlive_the_ca_of_the_file(void **state)
+{
+	struct world *w = *state;
+	struct authorities a = {0};
+
+	w->options.client_ca_file = world_file("old.pem"); /* has expired, young.pem has not */
+	world_open(w);
+	add(&a, "young.pem");
+	set(w, &a);
+	assert_null(a.ignored[0]);
+	assert_int_not_equal(shake_hands_as(w, "leafyoung.pem", "leafyoung.key", 0), 0);
+	assert_int_equal(w->certificate_asked, 0);
+}
+
+static void test_ca_that_shows_its_own_certificate_is_no_device(void **state)
+{
+	struct world *w = *state;
+
+	world_open(w);
+	assert_int_not_equal(shake_hands_as(w, "inter.pem", "inter.key", 0), 0);
+	assert_int_not_equal(shake_hands_as(w, "ca.pem", "ca.key", 0), 0);
+	assert_int_equal(w->certificate_asked, 0);
+}
+
 static void test_authority_below_a_ca_that_allows_none_is_not_believed(void **state)
 {
 	struct world *w = *state;
@@ -240,6 +264,8 @@ int main(void)
 		TEST(test_authority_completes_the_chain_of_a_device_that_sends_its_own_alone),
 		TEST(test_authority_that_no_ca_of_the_file_has_signed_is_not_believed),
 		TEST(test_authority_that_has_expired_is_kept_and_not_believed),
+		TEST(test_authority_does_not_outlive_the_ca_of_the_file),
+		TEST(test_ca_that_shows_its_own_certificate_is_no_device),
 		TEST(test_authority_below_a_ca_that_allows_none_is_not_believed),
 		TEST(test_authorities_are_asked_for_again_after_a_reload),
 		TEST(test_authorities_have_no_use_without_a_file_of_cas),

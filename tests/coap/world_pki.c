@@ -31,7 +31,8 @@ static const char *const files[] = {
 	"leaf.pem",	  "leaf.key",	    "deep.pem",	     "deep.key",      "leafdeep.pem",
 	"leafdeep.key",	  "whole.pem",	    "whole.key",     "lapsed.pem",    "lapsed.key",
 	"leaflapsed.pem", "leaflapsed.key", "narrow.pem",    "narrow.key",    "below.pem",
-	"below.key",	  "leafbelow.pem",  "leafbelow.key",
+	"below.key",	  "leafbelow.pem",  "leafbelow.key", "old.pem",	      "old.key",
+	"young.pem",	  "young.key",	    "leafyoung.pem", "leafyoung.key",
 };
 
 #define FILE_COUNT (sizeof(files) / sizeof(files[0]))
@@ -142,13 +143,18 @@ static void make_chains(const struct named *ca)
 {
 	struct named inter = make("inter", "Device CA", "P-256", true, ca, 100);
 	struct named deep = make("deep", "Device CA of a device CA", "P-256", true, &inter, 100);
-	struct named lapsed = make("lapsed", "Lapsed CA", "P-256", true, ca, -1), narrow, below;
+	struct named lapsed = make("lapsed", "Lapsed CA", "P-256", true, ca, -1);
+	struct named old = make("old", "Old root", "P-256", true, NULL, -1), narrow, below;
+	struct named young = make("young", "Young CA of it", "P-256", true, &old, 100);
 
 	drop(make("leaf", "device-crt", "P-256", false, &inter, 100));
 	drop(make("leafdeep", "device-crt", "P-256", false, &deep, 100));
 	drop(make("whole", "device-crt", "P-256", false, &inter, 100));
 	append("whole", &inter);
 	drop(make("leaflapsed", "device-crt", "P-256", false, &lapsed, 100));
+	drop(make("leafyoung", "device-crt", "P-256", false, &young, 100));
+	drop(young);
+	drop(old);
 	constraints = "critical,CA:TRUE,pathlen:0";
 	narrow = make("narrow", "Narrow CA", "P-256", true, NULL, 100);
 	below = make("below", "CA below it", "P-256", true, &narrow, 100);
