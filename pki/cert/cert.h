@@ -31,5 +31,7 @@ int key_main(int argc, char **argv);
 int show_main(int argc, char **argv);
 int pin_main(int argc, char **argv);
 int names_main(int argc, char **argv);
+int crl_main(int argc, char **argv);
+int verify_main(int argc, char **argv);
 
 #endif

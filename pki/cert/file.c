@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,7 +11,8 @@
 
 #include "pki/cert/cert.h"
 
-#define ROOM (CERT_FILE_MAX + 2) /* a byte too many, and the NUL */
+#define PATH_LEN 4096
+#define ROOM	 (CERT_FILE_MAX + 2) /* a byte too many, and the NUL */
 
 static ssize_t read_whole(int fd, char *data, size_t max)
 {
@@ -82,4 +84,18 @@ int cert_file_new(const char *path, BIO *content, unsigned mode)
 		n = -1;
 	}
 	return n == len ? 0 : complain("%s: %s", path, strerror(error));
+}
+
+int cert_file_replace(const char *path, BIO *content, unsigned mode)
+{
+	char new[PATH_LEN];
+	int status;
+
+	if (snprintf(new, sizeof(new), "%s.new", path) >= PATH_LEN)
+		return complain("%s: %s", path, strerror(ENAMETOOLONG));
+	unlink(new); /* of one that was killed */
+	status = cert_file_new(new, content, mode);
+	if (status == 0 && rename(new, path) != 0)
+		status = complain("%s: %s", path, strerror(errno));
+	return status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files of keys, certificates and requests: small, whole, and never written over. */
+/* Files of keys, certificates and requests: small, and whole. */
 #ifndef FG_PKI_CERT_FILE_H
 #define FG_PKI_CERT_FILE_H
 
@@ -23,5 +23,8 @@ void cert_file_free(char *data);
  * is synced. 0, or EXIT_FAILED after a complaint.
  */
 int cert_file_new(const char *path, BIO *content, unsigned mode);
+
+/* The same, but what is there is replaced, by a rename. PATH.new must not be anybody else's. */
+int cert_file_replace(const char *path, BIO *content, unsigned mode);
 
 #endif

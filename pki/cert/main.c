@@ -12,6 +12,9 @@ int usage(void)
 	      "       fieldgate-cert show [--issuer FILE]... FILE...\n"
 	      "       fieldgate-cert pin FILE...\n"
 	      "       fieldgate-cert names FILE...\n"
+	      "       fieldgate-cert crl --ca CA-DIR --days N --number N --out FILE <REVOKED\n"
+	      "       fieldgate-cert verify [--trust FILE]... [--crl FILE]...\n"
+	      "                             [--purpose device|server|ca] [--name NAME] FILE...\n"
 	      "\n"
 	      "issue   a certificate for each line NAME<TAB>SAN<TAB>KEY<TAB>OUT. NAME is the\n"
 	      "        common name, or of a CA the subject, /O=.../CN=..., where {serial} stands\n"
@@ -24,6 +27,11 @@ int usage(void)
 	      "        issuer (- when it is in none of the files), separated by tabs\n"
 	      "pin     base64 of the SHA-256 of the public key of a certificate, key or request\n"
 	      "names   the subject alternative names of a certificate, as issue takes them\n"
+	      "crl     a list of the certificates of lines SERIAL<TAB>DATE<TAB>REASON, which says\n"
+	      "        that another one follows within N days. What FILE held is replaced\n"
+	      "verify  as a strict verifier who trusts the roots in these files and knows the\n"
+	      "        other CAs in them: a line for each fault, or that there is none. Without\n"
+	      "        --purpose a certificate is held to what it says that it is for\n"
 	      "\n"
 	      "A passphrase is taken from FLEET_PASSPHRASE or the file FLEET_PASSPHRASE_FILE, a\n"
 	      "PIN from FLEET_PIN or FLEET_PIN_FILE, or asked for at the terminal.\n"
@@ -38,8 +46,9 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*main)(int argc, char **argv);
 	} commands[] = {
-		{"issue", issue_main}, {"key", key_main},     {"show", show_main},
-		{"pin", pin_main},     {"names", names_main},
+		{"issue", issue_main},	 {"key", key_main},	{"show", show_main},
+		{"pin", pin_main},	 {"names", names_main}, {"crl", crl_main},
+		{"verify", verify_main},
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++) {
