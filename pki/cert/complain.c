@@ -8,6 +8,8 @@
 
 static void say(const char *kind, const char *fmt, va_list ap, const char *reason)
 {
+	/* Who reads both in one pipe is to get them in their order. */
+	fflush(stdout);
 	fprintf(stderr, "fieldgate-cert: %s", kind);
 	vfprintf(stderr, fmt, ap);
 	fprintf(stderr, "%s%s\n", reason ? ": " : "", reason ? reason : "");

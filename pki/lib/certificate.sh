@@ -68,10 +68,9 @@ is_pair() { # DIRECTORY
 	[[ ${pins%%$'\n'*} == "${pins##*$'\n'}" ]]
 }
 
-# Is it a certificate of this fleet that is valid now, for this purpose?
+# Is it a certificate of this fleet that is valid now, for this purpose (device, server, ca)?
 is_valid() { # CERTIFICATE-FILE CA-DIRECTORY PURPOSE
-	openssl verify -x509_strict -purpose "$3" -trusted "$FLEET_DIR/ca.pem" \
-		-untrusted "$2/cert.pem" -- "$1" >/dev/null 2>&1
+	"$CERT_TOOL" verify --purpose "$3" --trust "$FLEET_DIR/ca.pem" --trust "$2/cert.pem" -- "$1" >/dev/null 2>&1
 }
 
 require_ca() { # NAME

@@ -25,7 +25,7 @@ from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, valid
 from harness.ports import free_port  # noqa: E402
 from harness.postgres import SUPERUSER, fresh_database, shared  # noqa: E402
 
-COMMANDS = ["init", "ca", "server", "anchors", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume"]
+COMMANDS = ["init", "ca", "server", "anchors", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume", "verify"]
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 
 

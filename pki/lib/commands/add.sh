@@ -202,7 +202,7 @@ add_plan_row() { # ID
 
 add_certificate_is_good() { # ID
 	local file=$FLEET_DIR/$ADD_PLACE/$1/cert.pem
-	[[ -r $file ]] && is_valid "$file" "$FLEET_DIR/device-ca" sslclient || return 1
+	[[ -r $file ]] && is_valid "$file" "$FLEET_DIR/device-ca" device || return 1
 	read_certificate "$file"
 	[[ $CERT_NAME == "$1" ]]
 }

@@ -73,11 +73,12 @@ init_authority() { # DIRECTORY NAME
 }
 
 init_check_authority() { # DIRECTORY
+	local faults
 	[[ -r $FLEET_DIR/$1/cert.pem ]] || die "$FLEET_DIR/$1 has no cert.pem: put it back from your backup"
 	cat -- "$FLEET_DIR/root/cert.pem" "$FLEET_DIR"/former/root-*/cert.pem >"$STAGE/roots.pem" 2>/dev/null || true
-	openssl verify -x509_strict -trusted "$STAGE/roots.pem" "$FLEET_DIR/$1/cert.pem" \
-		>/dev/null 2>&1 || die "$FLEET_DIR/$1/cert.pem is not signed by $FLEET_DIR/root/cert.pem," \
-		"or not valid now: openssl verify says more"
+	faults=$("$CERT_TOOL" verify --purpose ca --trust "$STAGE/roots.pem" -- "$FLEET_DIR/$1/cert.pem" 2>&1) ||
+		die "$FLEET_DIR/$1/cert.pem is not signed by $FLEET_DIR/root/cert.pem, or not good:" \
+			"${faults#"$FLEET_DIR/$1/cert.pem: "}"
 }
 
 init_advice() {

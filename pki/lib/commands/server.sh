@@ -117,7 +117,7 @@ server_check_chain() {
 # Is the certificate that is there as good as the one in the stage?
 server_is_good() { # PLACE
 	[[ ! -e $STAGE/key.pem && -r $1/cert.pem && -r $1/chain.pem ]] || return 1
-	is_pair "$1" && is_valid "$1/cert.pem" "$FLEET_DIR/server-ca" sslserver || return 1
+	is_pair "$1" && is_valid "$1/cert.pem" "$FLEET_DIR/server-ca" server || return 1
 	read_certificate "$1/cert.pem"
 	! certificate_ends_within "$SERVER_RENEW_DAYS" &&
 		[[ $("$CERT_TOOL" names "$1/cert.pem") == "$("$CERT_TOOL" names "$STAGE/cert.pem")" ]]
