@@ -17,10 +17,13 @@
 #include "core/base/clock.h"
 #include "core/base/crc32c.h"
 #include "core/registry/snapshot.h"
+#include "tests/unit/x509_fixture.h"
 
 static char dir[] = "/tmp/fieldgate-snapshot-XXXXXX";
 static char path[64], temporary[72];
 static char err[512];
+static struct certificate_der ca;
+static uint8_t ca_fingerprint[FINGERPRINT_LEN];
 
 static int make_dir(void **state)
 {
@@ -35,6 +38,7 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
 	(void)state;
+	OPENSSL_free((void *)ca.der);
 	unlink(path);
 	unlink(temporary);
 	return rmdir(dir);
@@ -48,6 +52,21 @@ static void add_credential(struct snapshot_builder *b, enum credential_kind kind
 	memset(fingerprint, n, sizeof(fingerprint));
 	assert_int_equal(snapshot_add_credential(b, kind, fingerprint, "dev-1", revoked, material,
 						 len, err, sizeof(err)),
+			 0);
+}
+
+static void add_authority(struct snapshot_builder *b)
+{
+	if (!ca.der) {
+		struct x509_ca made = x509_make_ca(
+			&(struct x509_profile){.cn = "device CA", .constraints = "CA:TRUE"});
+
+		ca = x509_der(made.x);
+		x509_free_ca(&made);
+		assert_true(EVP_Digest(ca.der, ca.len, ca_fingerprint, NULL, EVP_sha256(), NULL));
+	}
+	assert_int_equal(snapshot_add_authority(b, "device-ca-1", ca_fingerprint, ca.der, ca.len,
+						ENROLMENT_PENDING, "none", err, sizeof(err)),
 			 0);
 }
 
@@ -90,6 +109,8 @@ static const struct snapshot *small_fleet(void)
 		snapshot_add_rule(b, &(struct snapshot_rule){"cold", 2, "SELECT", "[{}]", NULL},
 				  err, sizeof(err)),
 		0);
+	add_authority(b);
+	assert_int_equal(snapshot_add_revoked(b, CREDENTIAL_X509_KEY, psk, err, sizeof(err)), 0);
 	return snapshot_build(b, -7);
 }
 
@@ -204,6 +225,46 @@ static void test_rules_are_loaded_as_they_were(void **state)
 	snapshot_release(s);
 }
 
+static void test_authorities_and_revocations_are_loaded_as_they_were(void **state)
+{
+	const uint8_t twos[FINGERPRINT_LEN] = {[0 ... FINGERPRINT_LEN - 1] = 2};
+	const struct snapshot *s;
+	const struct authority *a;
+	size_t len;
+
+	(void)state;
+	free(saved_fleet(&len));
+	assert_int_equal(load(&s), 0);
+	assert_int_equal(snapshot_authority_count(s), 1);
+	a = snapshot_authority_at(s, 0);
+	assert_ptr_equal(snapshot_authority(s, ca_fingerprint), a);
+	assert_null(snapshot_authority(s, twos));
+	assert_string_equal(a->name, "device-ca-1");
+	assert_int_equal(a->enrolment, ENROLMENT_PENDING);
+	assert_string_equal(a->policy->name, "none");
+	assert_int_equal(a->certificate_len, ca.len);
+	assert_memory_equal(a->certificate, ca.der, ca.len);
+	assert_true(snapshot_was_revoked(s, CREDENTIAL_X509_KEY, twos));
+	assert_false(snapshot_was_revoked(s, CREDENTIAL_X509, twos));
+	snapshot_release(s);
+}
+
+/* Who was enrolled and is not in the database yet is enrolled again after a restart. */
+static void test_the_enrolled_are_not_saved(void **state)
+{
+	const uint8_t nine[FINGERPRINT_LEN] = {9};
+	const struct snapshot *s = small_fleet();
+
+	(void)state;
+	assert_int_equal(snapshot_enrol(s, "new", nine, 0, 1, snapshot_authority_at(s, 0)->policy),
+			 0);
+	assert_int_equal(snapshot_save(s, path), 0);
+	snapshot_release(s);
+	assert_int_equal(load(&s), 0);
+	assert_null(snapshot_principal(s, "new"));
+	snapshot_release(s);
+}
+
 static void test_empty_snapshot_is_loaded(void **state)
 {
 	const struct snapshot *s = snapshot_build(snapshot_builder_new(), 0);
@@ -315,7 +376,7 @@ static void test_huge_counts_are_refused(void **state)
 	uint8_t *data = saved_fleet(&len);
 
 	(void)state;
-	for (size_t count = 20; count < 36; count += 4) {
+	for (size_t count = 20; count < 44; count += 4) {
 		uint8_t was[4];
 
 		memcpy(was, data + count, 4);
@@ -479,6 +540,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_was_saved_is_loaded),
 		cmocka_unit_test(test_rules_are_loaded_as_they_were),
+		cmocka_unit_test(test_authorities_and_revocations_are_loaded_as_they_were),
+		cmocka_unit_test(test_the_enrolled_are_not_saved),
 		cmocka_unit_test(test_empty_snapshot_is_loaded),
 		cmocka_unit_test(test_only_the_owner_may_read_it),
 		cmocka_unit_test(test_missing_file_is_told_apart),
