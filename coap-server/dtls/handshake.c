@@ -129,10 +129,14 @@ static const char *told_reason(const struct handshake *h, int ret)
 {
 	switch (ret) {
 	case MBEDTLS_ERR_SSL_INVALID_MAC:
-		return h->who.id[0] ? "wrong key: its last message is not authentic, so it has "
-				      "another pre-shared key than the registry; replace one of "
-				      "them with `pki/fleet psk`"
-				    : "its last message is not authentic: forged, or damaged";
+		return h->who.kind == CREDENTIAL_PSK && h->who.id[0]
+			       ? "wrong key: its last message is not authentic, so it has "
+				 "another pre-shared key than the registry; replace one of "
+				 "them with `pki/fleet psk`"
+			       : "its last message is not authentic: forged, or damaged";
+	case MBEDTLS_ERR_ECP_VERIFY_FAILED:
+		return "its certificate's key has not signed the handshake: it has the certificate "
+		       "with another private key, or somebody shows what is not his";
 	case MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE:
 		return "no cipher suite, curve or signature algorithm in common (coap.suites; "
 		       "without coap.certificate_file only those with a pre-shared key)";
@@ -240,6 +244,10 @@ static int run(struct context *c)
 		if (ret == 0)
 			ret = dtls_certificate_check(c);
 	}
+	/* Mbed TLS leaves the client waiting (RFC 5246 section 7.2.2). */
+	if (ret == MBEDTLS_ERR_ECP_VERIFY_FAILED)
+		mbedtls_ssl_send_alert_message(&c->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+					       MBEDTLS_SSL_ALERT_MSG_DECRYPT_ERROR);
 	if (ret == 0 && c->handshake->psk_refused)
 		return MBEDTLS_ERR_SSL_INVALID_MAC; /* one in 2^128 */
 	return ret;
