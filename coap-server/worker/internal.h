@@ -31,7 +31,7 @@ struct worker {
 	/* The registry as every decision sees it; also in resources. worker_renew swaps it. */
 	const struct snapshot *snapshot;
 	uint64_t generation;
-	bool confirmed; /* by the database; else the snapshot is the copy on disk */
+	bool confirmed;	      /* by the database; else the snapshot is the copy on disk */
 	uint64_t authorities; /* digest of those that the endpoint has */
 
 	/* The walk over all sessions after a change of the registry. */
