@@ -31,7 +31,7 @@ struct judging {
 	void *arg;
 };
 
-/* What identify_certificate said stays in front: nobody has registered it. */
+/* What identify_certificate said comes first: nobody has registered it. */
 #define refuse(j, refusal, ...) identify_refuse((j)->out, NULL, refusal, __VA_ARGS__)
 
 static int64_t now_s(void)
@@ -112,9 +112,8 @@ static const struct authority *find_signer(const struct judging *j)
 		if (a->enrolment == ENROLMENT_OFF) {
 			refuse(j, REFUSAL_UNKNOWN,
 			       "not registered, and not enrolled: enrolment by its CA %.64s is "
-			       "off; "
-			       "register it, or change fieldgate.authority.enrolment",
-			       a->name);
+			       "off; register it, or `pki/fleet ca enrol %.64s pending`",
+			       a->name, a->name);
 			continue;
 		}
 		if (!j->may_verify(j->arg, a->fingerprint)) {
