@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.pki import CERT, FLEET, Credentials, Fleet  # noqa: E402
+from harness.pki import CERT, FLEET, Credentials, Fleet, serial_text  # noqa: E402
 from harness.postgres import fresh_database  # noqa: E402
 
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
@@ -307,3 +307,110 @@ def test_server_renewal_killed_anywhere_leaves_a_pair(authorities, shims, tmp_pa
         renewed += chain != before
         before = chain
     assert 0 < renewed < calls
+
+
+def check_authorities(fleet):
+    """Each CA's key is its own; the bundles are those of the directory; the registry has the device CAs that are
+    accepted and says of those that are retired so. Names of all CAs, and of those that are retired."""
+    assert os.listdir(fleet.dir / "stage") == []
+    kinds = ("root", "device-ca", "server-ca")
+    former = sorted((fleet.dir / "former").glob("*"))
+    others = sorted((fleet.dir / "other-ca").glob("*"))
+    for directory in [fleet.dir / kind for kind in kinds] + former:
+        assert is_pair(directory), directory
+    names, retired, device_cas = set(), set(), {}
+    for directory in [fleet.dir / kind for kind in kinds] + former + others:
+        serial = Credentials("", directory).certificate.serial_number
+        name = f"{directory.name}-{serial_text(serial)[-8:]}" if directory.name in kinds else directory.name
+        names.add(name)
+        if (directory / "retired").exists():
+            retired.add(name)
+        if not name.startswith(("root-", "server-ca-")):
+            device_cas[name] = Credentials("", directory).fingerprint, name in retired
+
+    def in_force(kind):
+        return [fleet.dir / kind, *(d for d in former if d.name.startswith(kind) and d.name not in retired)]
+
+    def pem(directories):
+        return b"".join((directory / "cert.pem").read_bytes() for directory in directories)
+
+    accepted = in_force("device-ca") + [d for d in others if d.name not in retired]
+    assert fleet.ca.read_bytes() == pem(in_force("root"))
+    assert fleet.device_ca_chain.read_bytes() == pem(accepted + in_force("root"))
+    rows = fleet.query("select name, fingerprint, retired_at is not null from fieldgate.authority")
+    assert {name: (bytes(fingerprint), gone) for name, fingerprint, gone in rows} == device_cas
+    return names, retired
+
+
+def fresh_ca_command(fleet, command, scratch):
+    """The words of a command that can be run now, as often as it is asked for."""
+    if command == "add":
+        maker = Fleet(scratch / f"maker-{time.monotonic_ns()}", "").init()
+        return ["add", maker.device_ca_chain, "--enrol", "active"]
+    if command == "retire":
+        while True:
+            for former in (fleet.dir / "former").glob("*"):
+                if not (former / "retired").exists():
+                    return ["retire", former.name]
+            fleet.run("ca", "new", "device-ca")
+    return command.split()
+
+
+@pytest.mark.parametrize("command", ["new device-ca", "new server-ca", "new root", "add", "retire"])
+def test_ca_killed_anywhere_is_completed_or_undone(fleet, shims, tmp_path, command):
+    fleet.run("ca", "enrol", "device-ca", "pending")
+    shims.run(fleet, "ca", *fresh_ca_command(fleet, command, tmp_path))
+    calls = shims.calls
+    assert calls > 10
+    outcomes = set()
+    for number in range(1, calls + 1):
+        words = fresh_ca_command(fleet, command, tmp_path)
+        before = check_authorities(fleet)
+        result = shims.run(fleet, "ca", *words, at=number, do="kill" if number % 2 else "orphan")
+        assert result.returncode == -signal.SIGKILL, (number, result.stderr)
+        wait_for_orphans(fleet)
+        fleet.run("ca", "list")
+        after = check_authorities(fleet)
+        made, retired = len(after[0]) - len(before[0]), len(after[1]) - len(before[1])
+        assert (made, retired) in ((0, 0), (int(words[0] != "retire"), int(words[0] == "retire"))), number
+        outcomes.add(made + retired)
+    # Some were killed before it was decided, some behind it.
+    assert outcomes == {0, 1}
+
+
+def test_commands_without_a_registry_go_on_beside_an_undecided_ca(fleet, shims):
+    fleet.run("ca", "enrol", "device-ca", "pending")
+    shims.run(fleet, "ca", "new", "device-ca", only="psql", at=2, do="kill")
+    (stage,) = (fleet.dir / "stage").iterdir()
+    assert (stage / "manifest").exists()
+    alone = Fleet(fleet.dir, "")
+    alone.server("localhost")
+    alone.init()
+    assert stage.exists() and (fleet.dir / "device-ca").exists()
+    fleet.run("ca", "list")
+    check_authorities(fleet)
+
+
+def test_ca_that_is_decided_is_completed_without_the_registry(fleet, shims):
+    fleet.run("ca", "enrol", "device-ca", "pending")
+    former = Credentials("", fleet.dir / "device-ca").fingerprint
+    # The manifest gets its name, the former CA goes, the new one comes: the third.
+    shims.run(fleet, "ca", "new", "device-ca", only="mv", at=3, do="kill")
+    assert not (fleet.dir / "device-ca").exists()
+    Fleet(fleet.dir, "").init()
+    assert Credentials("", fleet.dir / "device-ca").fingerprint != former
+    check_authorities(fleet)
+
+
+def test_ca_whose_commit_is_not_seen_counts(fleet, shims):
+    result = shims.run(fleet, "ca", "new", "device-ca", only="psql", at=2, do="lie")
+    assert result.returncode == 0, result.stderr
+    check_authorities(fleet)
+
+
+def test_ca_whose_transaction_fails_leaves_nothing(fleet, shims):
+    fleet.run("ca", "enrol", "device-ca", "pending")
+    before = check_authorities(fleet)
+    result = shims.run(fleet, "ca", "new", "device-ca", only="psql", at=2, do="fail")
+    assert result.returncode == 1 and "Nothing was changed" in result.stderr
+    assert check_authorities(fleet) == before

@@ -50,14 +50,12 @@ ca_add() {
 	ca_add_all "$file" "${name:-other-ca-${CERT_FINGERPRINT:0:8}}" "$enrolment" "$policy"
 }
 
-# The certificates of the file, without what is between them, to STAGE/cert.pem; how many to CA_ADD_COUNT.
+# The certificates of the file, without what is between them, to STAGE/cert.pem.
 ca_add_read() { # FILE
 	[[ $(<"$1") != *'PRIVATE KEY-----'* ]] ||
 		die "$1 holds a private key: only the certificate of the CA is needed, and the key is not to be here"
-	openssl crl2pkcs7 -nocrl -certfile "$1" 2>/dev/null |
-		openssl pkcs7 -print_certs 2>/dev/null | sed -n '/^-----BEGIN/,/^-----END/p' >"$STAGE/cert.pem" || true
-	CA_ADD_COUNT=$(grep -c -- '^-----BEGIN' "$STAGE/cert.pem" || true)
-	((CA_ADD_COUNT > 0)) || die "$1 holds no certificate in PEM: convert it, openssl x509 -inform DER"
+	sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' -- "$1" >"$STAGE/cert.pem"
+	[[ -s $STAGE/cert.pem ]] || die "$1 holds no certificate in PEM: convert it, openssl x509 -inform DER"
 	read_certificate "$STAGE/cert.pem"
 }
 
