@@ -16,6 +16,14 @@ check_policy_name() {
 		usage_error "'${1//[^[:print:]]/?}' cannot be a policy: 1 to 64 letters, digits and _ . : - are"
 }
 
+# One line of printable ASCII without spaces: it goes into a file, and to a PKCS#11 module. A PIN in an argument could be
+# read by everybody on the machine.
+check_key_uri() { # OPTION URI
+	[[ $2 =~ ^pkcs11:[!-~]{1,1000}$ ]] || usage_error "$1 needs a pkcs11: URI (RFC 7512)"
+	[[ $2 != *pin-value=* ]] || usage_error "$1 must not hold a PIN: arguments can be read by everybody on this" \
+		"machine. Name a file that holds it with pin-source=, or with FLEET_PIN_FILE"
+}
+
 check_days() {
 	[[ $1 =~ ^[1-9][0-9]{0,4}$ ]] || usage_error "--days needs a number of days from 1 to 99999, not '$1'"
 }

@@ -9,6 +9,7 @@ ca_new() {
 		case $1 in
 		--key)
 			need_value "$@"
+			check_key_uri "$1" "$2"
 			key=$2
 			shift
 			;;
