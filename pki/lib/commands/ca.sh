@@ -142,7 +142,8 @@ ca_carry_out() { # STAGE new|add|retire PLACE
 	write_bundles "$1" || return
 }
 
-# How others come to know of files that have changed.
+# How servers come to know of another device-ca-chain.pem. What hangs on roots that they trust, they hear from the
+# registry.
 ca_advise_servers() {
 	say "Copy $FLEET_DIR/device-ca-chain.pem to the servers. fieldgate-coap reads it on SIGHUP," \
 		"Mosquitto only when it is restarted"

@@ -109,10 +109,11 @@ ca_retire_device_ca() { # NAME PLACE FORCE
 		hanging=${BASH_REMATCH[1]} unknown=${BASH_REMATCH[2]} answer=''
 	fi
 	ca_finish "${answer#fleet: error: }"
-	say "$1 is retired${hanging:+, and credentials that it has signed are revoked: $hanging}"
+	say "$1 is retired${hanging:+, and credentials that it has signed are revoked: $hanging}. Servers hear of that from" \
+		"the registry within 5 s, and close its devices' connections"
 	[[ ${unknown:-0} == 0 ]] || warn "of $unknown credentials in force the registry does not know who signed" \
 		"them: those of this CA are refused by servers that have the new device-ca-chain.pem, not before"
-	ca_advise_servers
+	[[ -z $2 ]] || ca_advise_servers
 }
 
 # Who enrols a device at this moment holds the CA's row, and is waited for: its credential is seen.
