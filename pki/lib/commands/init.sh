@@ -15,8 +15,8 @@ what is missing. Needs no database.
                 from FLEET_PASSPHRASE or the first line of the file FLEET_PASSPHRASE_FILE
   --root-key URI, --device-ca-key URI, --server-ca-key URI
                 the key of this CA is in hardware: pkcs11:... (RFC 7512), P-256, made there before (pkcs11-tool
-                --keypairgen --key-type EC:prime256v1). Its PIN: pin-source in the URI, FLEET_PIN, the first line of
-                the file FLEET_PIN_FILE, or the terminal
+                --keypairgen --key-type EC:prime256v1 --label LABEL --id ID, each with an id of its own). Its PIN:
+                pin-source in the URI, FLEET_PIN, the first line of the file FLEET_PIN_FILE, or the terminal
 
 example: fleet --dir /srv/fleet-pki init --name 'Harbour buoys'
 HELP
