@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness import softhsm
 from harness.pki import FLEET, Fleet
 from harness.postgres import fresh_database
-from harness.token import Token
 
 SECRET = "correct horse 4711"
 KINDS = ("root", "device-ca", "server-ca")
@@ -28,6 +28,25 @@ def fleet(tmp_path):
         fleet = Fleet(tmp_path / "pki", database.url())
         fleet.query = database.query
         yield fleet
+
+
+class Token:
+    """One token; `env` is what programs need that use it, `pin_file` holds its PIN."""
+
+    pin = "4711-hush"
+
+    def __init__(self, directory):
+        self.hsm = softhsm.SoftHsm(directory)
+        self.hsm.token("fleet", self.pin)
+        self.env = self.hsm.env
+        self.pin_file = directory / "pin"
+        self.pin_file.write_text(f"{self.pin}\n")
+        self.pin_file.chmod(0o600)
+
+    def make_key(self, name, kind="EC:prime256v1"):
+        """Its URI, without the PIN."""
+        self.hsm.make_key("fleet", self.pin, name, kind)
+        return softhsm.uri("fleet", name)
 
 
 @pytest.fixture
@@ -154,7 +173,7 @@ def test_keys_in_a_token_sign_and_are_on_no_disk(fleet, token):
     env = {**token.env, "FLEET_PIN_FILE": str(token.pin_file)}
     for kind in KINDS:
         assert sorted(os.listdir(fleet.dir / kind)) == ["cert.pem", "key.uri"]
-        assert (fleet.dir / kind / "key.uri").read_text() == f"pkcs11:token=fleet;object={kind}\n"
+        assert (fleet.dir / kind / "key.uri").read_text() == softhsm.uri("fleet", kind) + "\n"
     works(fleet, "dev-1", env=env)
     works(fleet, "dev-2", env={**token.env, "FLEET_PIN": token.pin})
     rows = [re.split(r"  +", line)[4] for line in fleet.run("ca", "list").stdout.splitlines()[1:]]
@@ -186,14 +205,14 @@ def test_next_generation_is_in_the_token_or_named(fleet, token):
     assert (fleet.dir / "device-ca/key.uri").read_text() == f"{uri}\n"
     works(fleet, "dev-1", env=env)
     (former,) = (fleet.dir / "former").iterdir()
-    assert (former / "key.uri").read_text() == "pkcs11:token=fleet;object=device-ca\n"
+    assert (former / "key.uri").read_text() == softhsm.uri("fleet", "device-ca") + "\n"
 
 
 def test_key_of_another_kind_is_refused(fleet, token):
     env = {**token.env, "FLEET_PIN": token.pin}
     uri = token.make_key("other", kind="EC:secp384r1")
     refused(fleet.run("init", "--root-key", uri, check=False, env=env), "P-256")
-    refused(fleet.run("init", "--root-key", "pkcs11:token=fleet;object=none", check=False, env=env), "object=none")
+    refused(fleet.run("init", "--root-key", softhsm.uri("fleet", "none"), check=False, env=env), "object=none")
     assert not (fleet.dir / "root").exists()
 
 
