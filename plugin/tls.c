@@ -37,6 +37,27 @@ static bool key_is_p256(X509 *x)
 	       strcmp(group, SN_X9_62_prime256v1) == 0;
 }
 
+/* Of the snapshot that is in force. Without memory, or of a row that is no certificate, one is
+ * missing: its devices are refused, and the log says that their issuer is not known. */
+static void renew_authorities(void)
+{
+	const struct snapshot *s = tls.plugin->snapshot;
+
+	if (tls.authorities && tls.generation == tls.plugin->generation)
+		return;
+	sk_X509_pop_free(tls.authorities, X509_free);
+	tls.authorities = sk_X509_new_null();
+	for (size_t i = 0; tls.authorities && i < snapshot_authority_count(s); i++) {
+		const struct authority *a = snapshot_authority_at(s, i);
+		const unsigned char *der = a->certificate;
+		X509 *x = d2i_X509(NULL, &der, (long)a->certificate_len);
+
+		if (x && !sk_X509_push(tls.authorities, x))
+			X509_free(x);
+	}
+	tls.generation = tls.plugin->generation;
+}
+
 /* What the peer sent, and what the registry knows. NULL without memory. */
 static STACK_OF(X509) * with_authorities(STACK_OF(X509) * sent)
 {
@@ -85,6 +106,7 @@ static int verify(X509_STORE_CTX *chain, void *arg)
 	if (!peer)
 		return X509_verify_cert(chain);
 	plugin_renew(tls.plugin);
+	renew_authorities();
 	good = verify_chain(chain);
 	if (good > 0 && !key_is_p256(X509_STORE_CTX_get0_cert(chain))) {
 		/* The alert for this one is unsupported_certificate. */

@@ -6,10 +6,14 @@ import re
 import ssl
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from harness import mqtt
 from harness.mqtt import Client, Closed
-from harness.pki import OTHER_DEVICE, STRANGER_CA
+from harness.pki import OTHER_DEVICE, STRANGER_CA, Credentials, from_now, validity
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 DATE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -96,6 +100,61 @@ def test_revoked(stack, version):
     stack.query("update credential set revoked_at = now()")
     line = refused_by_registry(stack, stack.started(), "dev-1", version)
     assert " device=dev-1 " in line and "this certificate is revoked" in line
+
+
+def new_device_ca(under):
+    """(certificate, key) of a CA of devices that the CA `under`, another such pair, has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer, signer = under
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "second device CA")]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(from_now(-1))
+        .not_valid_after(from_now(100))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    )
+    return builder.sign(signer, hashes.SHA256()), key
+
+
+def register_authority(stack, certificate):
+    stack.query(
+        "insert into authority (fingerprint, name, certificate, enrolment, not_before, not_after)"
+        " values (%s, 'device-ca-2', %s, 'off', %s, %s)",
+        certificate.fingerprint(hashes.SHA256()), certificate.public_bytes(serialization.Encoding.DER),
+        *validity(certificate),
+    )
+
+
+def test_new_device_ca_under_the_root_needs_no_restart(stack, version):
+    ca = new_device_ca(stack.fleet.authority("root"))
+    device = Credentials("dev-1", stack.directory / "second" / "dev-1")
+    stack.fleet._issue(device, "dev-1", authority=ca)
+    stack.fleet.register(device)
+    broker = stack.started()
+    assert attempt(stack, broker, device, version) == "closed"
+    (line,) = broker.wait_log("event=tls_refused")
+    assert "signed by no CA of this fleet: the issuer is CN=second device CA" in line
+    register_authority(stack, ca[0])
+    stack.in_force(broker)
+    assert attempt(stack, broker, device, version) == 0
+
+
+def test_authority_of_the_registry_is_not_trusted_by_itself(stack, version):
+    """Who can write the table cannot let in a CA that is under no root of the broker's cafile."""
+    root = stack.fleet.authority("root")
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    ca = new_device_ca((root[0], stranger))
+    device = Credentials("dev-1", stack.directory / "second" / "dev-1")
+    stack.fleet._issue(device, "dev-1", authority=ca)
+    stack.fleet.register(device)
+    register_authority(stack, ca[0])
+    broker = stack.started()
+    assert attempt(stack, broker, device, version) == "closed"
+    (line,) = broker.wait_log("event=tls_refused")
+    assert "its issuer CN=second device CA was not signed by the key of the trusted" in line
 
 
 def test_no_certificate(stack, version):
