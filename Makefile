@@ -102,6 +102,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 #:   MQTT_PORT           8883     port of the broker
 #:   COAP_PORT           5684     port of the CoAP server (UDP)
 #:   PG_PORT             5433     port of the private PostgreSQL
+#:   PSK_PORT                     port of an MQTT listener for devices with pre-shared keys; not set: there is none
 #:   MODE                release  release, asan (address, undefined), tsan (threads) or fuzz
 #:   FUZZ_SECONDS        30       how long `make fuzz` runs each target
 #:   PYTEST_ARGS                  more arguments for pytest

@@ -4,6 +4,16 @@
 # start. The values come from fieldgate-stack.
 # shellcheck disable=SC2154
 
+# Only suites of pre-shared keys are offered on this one, so only devices that have one get through.
+psk_listener() {
+	cat <<-END
+
+		listener $psk_port
+		psk_hint fieldgate
+	END
+	cat "$home/bin/lib/tls-profile-psk.conf"
+}
+
 # The listener asks for certificates and for nothing else: whether one is registered, the plugin decides.
 write_mosquitto_conf() {
 	{
@@ -18,7 +28,11 @@ write_mosquitto_conf() {
 			cafile $run_dir/pki/device-ca-chain.pem
 			certfile $run_dir/pki/servers/localhost/chain.pem
 			keyfile $run_dir/pki/servers/localhost/key.pem
-			tls_version tlsv1.2
+
+		END
+		cat "$home/bin/lib/tls-profile.conf"
+		[[ -z $psk_port ]] || psk_listener
+		cat <<-END
 
 			# More than payload.max_bytes and the longest topic. Who sends a longer packet, before or after
 			# it was let in, is cut off before there is memory for it.

@@ -226,17 +226,20 @@ static void say_back(struct documents *d)
 	d->said_lost = false;
 }
 
-/* Half to all of the backoff, which doubles. */
-static void wait_before_next(struct documents *d)
+/* Half to all of the backoff, which doubles. False: it is to stop. An attempt that fails at once,
+ * as with a socket that is not there, never looks. */
+static bool wait_before_next(struct documents *d)
 {
 	struct pollfd stop = {.fd = d->stop_fd, .events = POLLIN};
 	uint32_t r;
 
 	random_bytes(&r, sizeof(r));
-	(void)poll(&stop, 1,
-		   (int)((d->backoff_us / 2 + (int64_t)r * (d->backoff_us / 2) / UINT32_MAX) /
-			 US_PER_MS));
+	if (poll(&stop, 1,
+		 (int)((d->backoff_us / 2 + (int64_t)r * (d->backoff_us / 2) / UINT32_MAX) /
+		       US_PER_MS)) > 0)
+		return false;
 	d->backoff_us = 2 * d->backoff_us < BACKOFF_MAX_US ? 2 * d->backoff_us : BACKOFF_MAX_US;
+	return true;
 }
 
 void *document_thread(void *arg)
@@ -270,7 +273,6 @@ void *document_thread(void *arg)
 		if (rc == -ECANCELED)
 			break;
 		say_lost(d, err);
-		wait_before_next(d);
-	} while (true);
+	} while (wait_before_next(d));
 	return NULL;
 }
