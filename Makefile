@@ -14,7 +14,7 @@ include build.mk
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: help run stop env settings build programs deps deps-present test unit unit-programs test-programs integration lint \
-	fuzz fuzz-programs bench bench-coap crypto-speed crypto-speed-programs clean
+	fuzz fuzz-programs bench bench-coap tls-report crypto-speed crypto-speed-programs clean
 
 #: Fieldgate: devices over MQTT and CoAP in, rows in PostgreSQL out.
 #: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
@@ -81,6 +81,11 @@ bench-coap: ## Measure the CoAP server beside libcoap's own; QUICK=1 takes less 
 	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) build test-programs
 	@exec /usr/bin/python3 tests/bench/bench_coap.py
+
+tls-report: ## What testssl.sh finds in a broker with our TLS profile, by severity; fails above LOW
+	@bin/install-deps test
+	@$(MAKE) $(JOBS) build
+	@exec bin/lib/tls-report
 
 crypto-speed: ## Measure P-256 and SHA-256 with our hooks and with Mbed TLS's own code
 	@bin/install-deps test
