@@ -30,7 +30,7 @@ class Broker(Daemon):
     fleet: a harness.pki.Fleet with a server `localhost`. settings: more lines of fieldgate.conf, as a dict.
     mosquitto: more lines of mosquitto.conf, before its listeners. plain: also listen without TLS on
     127.0.0.1, for tokens; websockets: the same in WebSockets. psk: also a TLS listener for pre-shared keys, with
-    these cipher suites. The ports stay the same over restarts.
+    these cipher suites. prefix: words before the broker's command (harness.clock). The ports stay the same over restarts.
     """
 
     program = "mosquitto"
@@ -46,6 +46,7 @@ class Broker(Daemon):
         plain=False,
         websockets=False,
         psk=None,
+        prefix=(),
         with_plugin=True,
         port=None,
         plain_port=None,
@@ -55,6 +56,7 @@ class Broker(Daemon):
         self.port = port or free_port()
         self.plain_port = (plain_port or free_port()) if plain else None
         self.websockets_port = free_port() if websockets else None
+        self.prefix = prefix
         self.psk, self.psk_port = psk, free_port() if psk else None
         self.state_dir = self.dir / "state"
         self.with_plugin = with_plugin
@@ -119,7 +121,7 @@ class Broker(Daemon):
         """Start it and wait until it answers and knows its devices, from the database or from the copy on
         disk; RuntimeError with the log's end when it does not."""
         since = self.log_position()
-        self._spawn([_mosquitto(), "-c", self.dir / "mosquitto.conf"])
+        self._spawn([*self.prefix, _mosquitto(), "-c", self.dir / "mosquitto.conf"])
         deadline = time.monotonic() + timeout
         while not self._answers():
             self._check_alive(deadline)

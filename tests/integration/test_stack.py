@@ -32,6 +32,7 @@ class Stack:
         self.run_dir = Path(run_dir)
         self.command = command
         self.mqtt_port, self.coap_port, self.pg_port = free_port(), free_udp_port(), free_port()
+        self.psk_port = free_port()
         self.as_user = list(as_user)
         self.process = None
         self.text = ""
@@ -44,6 +45,7 @@ class Stack:
             "MQTT_PORT": str(self.mqtt_port),
             "COAP_PORT": str(self.coap_port),
             "PG_PORT": str(self.pg_port),
+            "PSK_PORT": str(self.psk_port),
         }
 
     def make(self, *arguments):
@@ -208,6 +210,17 @@ def test_env_is_enough_to_publish_and_to_read_the_row(stack):
         cursor = connection.cursor()
         cursor.execute("select temperature from telemetry where device = 'demo-device' order by ts desc limit 1")
         assert cursor.fetchone() == (12.25,)
+
+
+def test_device_with_a_pre_shared_key_publishes_at_its_port(stack):
+    env = stack.env()
+    key = subprocess.run(
+        [ROOT / "pki/fleet", "psk", "no-certificate"], env=os.environ | env, text=True, capture_output=True, check=True
+    ).stdout.split()[-1]
+    command = ["mosquitto_pub", "-h", "localhost", "-p", str(stack.psk_port), "-i", "no-certificate", "-q", "1",
+               "--psk-identity", "no-certificate", "--psk", key, "-t", "m/d/no-certificate/d2c", "-m", "{}"]
+    # A new device is known within the poll interval of the registry.
+    wait_until(lambda: subprocess.run(command, capture_output=True, timeout=30).returncode == 0)
 
 
 def test_env_prints_exports_and_nothing_else(stack):

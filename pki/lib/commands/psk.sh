@@ -7,7 +7,7 @@ psk_help() {
 	cat <<'HELP'
 usage: fleet psk DEVICE [--identity TEXT] [--key-file FILE] [--replace]
 
-Make a pre-shared key (32 random bytes) for a device that talks CoAP over DTLS, register it, and show it:
+Make a pre-shared key (32 random bytes) for a device, over CoAP or MQTT, register it, and show it:
 this once. A device that is not registered yet is registered, without a certificate. Run again, it says that
 there is one.
 
