@@ -41,6 +41,14 @@ WRITES_OF_REGISTRY = [
     "update policy_rule set filter = '#'",
     "delete from policy_rule",
     "update registry_version set version = 0",
+    "insert into authority (fingerprint, name, certificate, not_before, not_after)"
+    " values (sha256('x'), 'mine', 'x', now(), now())",
+    "update authority set enrolment = 'active'",
+    "delete from authority",
+    "insert into revoked_certificate (kind, fingerprint, principal, revoked_at)"
+    " values ('x509', sha256('x'), 'dev-1', now())",
+    "delete from revoked_certificate",
+    "truncate revoked_certificate",
     "insert into rule (name, sql) values ('mine', 'select 1')",
     "update rule set enabled = false",
     "update rule set problem = null",
