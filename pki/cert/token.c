@@ -24,6 +24,7 @@
 
 #include "pki/cert/cert.h"
 #include "pki/cert/secret_input.h"
+#include "pki/cert/spki.h"
 
 #define URI_MAX	 1024
 #define PATH_LEN 4096
@@ -241,6 +242,51 @@ static EVP_PKEY *load(ENGINE *e, UI_METHOD *ui, struct token_uri *u)
 	return key;
 }
 
+static bool signs_for(EVP_PKEY *key, EVP_PKEY *public)
+{
+	static const unsigned char text[] = "fieldgate-cert";
+	EVP_MD_CTX *signing = EVP_MD_CTX_new(), *verifying = EVP_MD_CTX_new();
+	unsigned char signature[256];
+	size_t len = sizeof(signature);
+	bool good;
+
+	good = signing && verifying &&
+	       EVP_DigestSignInit(signing, NULL, EVP_sha256(), NULL, key) == 1 &&
+	       EVP_DigestSign(signing, signature, &len, text, sizeof(text)) == 1 &&
+	       EVP_DigestVerifyInit(verifying, NULL, EVP_sha256(), NULL, public) == 1 &&
+	       EVP_DigestVerify(verifying, signature, len, text, sizeof(text)) == 1;
+	EVP_MD_CTX_free(signing);
+	EVP_MD_CTX_free(verifying);
+	return good;
+}
+
+/*
+ * The engine finds the private key by the URI, and its public half by the object's id: where keys
+ * have none, or the same, that is the half of another one, and all that would be signed is void.
+ */
+static int check_halves(const struct token_uri *u, EVP_PKEY *key)
+{
+	struct spki spki = {0};
+	const unsigned char *der;
+	EVP_PKEY *public = NULL;
+	bool good = false;
+
+	if (spki_of_key(&spki, key) == 0) {
+		der = spki.der;
+		public = d2i_PUBKEY(NULL, &der, (long)spki.len);
+		good = public && (!spki_is_p256(&spki) || signs_for(key, public));
+	}
+	EVP_PKEY_free(public);
+	spki_free(&spki);
+	if (good)
+		return 0;
+	return complain(
+		"%s: the token does not sign with %s so that its public key verifies it. Keys that "
+		"have the same id, or none, are taken for each other: give each its own "
+		"(pkcs11-tool --keypairgen --id)",
+		u->file, u->path);
+}
+
 EVP_PKEY *token_key(const char *path, const char *uri)
 {
 	struct token_uri u = {.file = path};
@@ -251,6 +297,10 @@ EVP_PKEY *token_key(const char *path, const char *uri)
 	if (ui && UI_method_set_reader(ui, give_pin) == 0 && parse_uri(&u, uri) == 0 &&
 	    (e = start_engine(&u))) {
 		key = load(e, ui, &u);
+		if (key && check_halves(&u, key) != 0) {
+			EVP_PKEY_free(key);
+			key = NULL;
+		}
 		ENGINE_finish(e);
 	}
 	ERR_clear_error();

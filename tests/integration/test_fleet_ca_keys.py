@@ -216,6 +216,18 @@ def test_key_of_another_kind_is_refused(fleet, token):
     assert not (fleet.dir / "root").exists()
 
 
+def test_keys_that_a_token_takes_for_each_other_are_refused(fleet, token):
+    """Without ids of their own, the public half of the first is found for all."""
+    for name in ("root", "device-ca"):
+        token.hsm.run(
+            "pkcs11-tool", "--module", softhsm.MODULE, "--token-label", "fleet", "--login", "--pin", token.pin,
+            "--keypairgen", "--key-type", "EC:prime256v1", "--label", name,
+        )  # fmt: skip
+    env = {**token.env, "FLEET_PIN": token.pin}
+    keys = ["--root-key", softhsm.uri("fleet", "root"), "--device-ca-key", softhsm.uri("fleet", "device-ca")]
+    refused(fleet.run("init", *keys, check=False, env=env), "give each its own", "--id")
+
+
 def test_root_in_hardware_and_the_others_in_files(fleet, token):
     env = {**token.env, "FLEET_PIN": token.pin}
     fleet.run("init", "--root-key", token.make_key("root"), env=env)
