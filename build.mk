@@ -97,6 +97,8 @@ $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-f
 # What these test is no part of libfieldgate.a.
 $(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
 $(B)/tests/unit/test_plugin_log: $(B)/plugin/log_bridge.o
+CSR_OBJ := $(patsubst %,$(B)/pki/cert/%.o,csr attestation spki)
+$(B)/tests/unit/test_csr: $(CSR_OBJ)
 
 # The Mosquitto plugin. It exports mosquitto_plugin_* and nothing else; the broker's own functions are
 # found when it is loaded. It stays in memory when the broker unloads it: OpenSSL knows functions of it (plugin/tls.c).
@@ -167,6 +169,8 @@ FUZZ_PROGRAMS := $(patsubst %.c,$(B)/mbedtls/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZ_PROGRAMS): %: %.o $(COAP_TEST_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
 		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
+
+$(B)/mbedtls/tests/fuzz/fuzz_csr: $(CSR_OBJ)
 
 # The client of integration tests and benches: one or many devices with DTLS and CoAP, driven over stdin.
 COAP_CLIENT := $(B)/coap-client
