@@ -167,7 +167,8 @@ $(COAP_TESTS): %: %.o $(COAP_TEST_HELPERS) $(UNIT_HELPERS) $(CRYPTO_OBJ) $(COAP_
 # the CoAP server share; they are built with MODE=fuzz only.
 FUZZ_PROGRAMS := $(patsubst %.c,$(B)/mbedtls/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZ_PROGRAMS): %: %.o $(COAP_TEST_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
+	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(COAP_LIB) $(LIB) $(DEPS_LIBS) \
+		$(COAP_LIBS) -lcmocka \
 		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
 
 $(B)/mbedtls/tests/fuzz/fuzz_csr: $(CSR_OBJ)
