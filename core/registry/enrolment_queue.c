@@ -83,12 +83,14 @@ static void drop(struct enrolment_queue *q, struct entry *e)
 
 void enrolment_queue_free(struct enrolment_queue *q)
 {
-	struct entry *e;
+	struct entry *e, *next;
 
 	if (!q)
 		return;
-	while ((e = TAILQ_FIRST(&q->entries)))
-		drop(q, e);
+	for (e = TAILQ_FIRST(&q->entries); e; e = next) {
+		next = TAILQ_NEXT(e, list);
+		free(e);
+	}
 	pthread_mutex_destroy(&q->lock);
 	close(q->fd);
 	free(q);

@@ -42,7 +42,7 @@ static int drop_fleet(void **state)
 	struct x509_ca *all[] = {&root, &device_ca, &server_ca, &namesake, &stranger};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		x509_free_ca(all[i]);
 	return 0;
 }
@@ -294,7 +294,7 @@ static void test_damaged_ones(void **state)
 		&(struct x509_profile){.cn = "dev-1", .by = &device_ca, .eku = "clientAuth"});
 	struct certificate_der good = x509_der(x), ca = x509_der(device_ca.x);
 	const struct certificate_issuers issuers = {&ca, 1, &good, 1};
-	unsigned char *bytes = malloc(good.len + 1);
+	unsigned char *bytes = calloc(1, good.len + 1);
 
 	(void)state;
 	for (size_t len = 0; len < good.len; len++) {

@@ -101,7 +101,7 @@ static int drop_fleet(void **state)
 
 	(void)state;
 	snapshot_release(snapshot);
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		x509_free_ca(all[i]);
 	return 0;
 }
@@ -529,7 +529,7 @@ static void test_who_waits_is_taken_along_unless_the_new_snapshot_says_otherwise
 	const struct snapshot *s;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		assert_int_equal(enrolment_queue_add(q, all[i]), 0);
 	assert_int_equal(snapshot_add_principal(b, "taken", PRINCIPAL_DEVICE, PRINCIPAL_ACTIVE,
 						"device", err, sizeof(err)),
@@ -540,7 +540,7 @@ static void test_who_waits_is_taken_along_unless_the_new_snapshot_says_otherwise
 	/* A load that began before they were sent answers for none of them. */
 	enrolment_queue_load_begins(q);
 	enrolment_queue_carry(q, s);
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		bool found = snapshot_credential(s, CREDENTIAL_X509, all[i]->fingerprint) != NULL;
 
 		if (found != (all[i] == &stays))
