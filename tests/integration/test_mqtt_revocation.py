@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What changes in SQL is in force within 5 seconds, for live connections too."""
 
+import socket
+import ssl
 import time
 
 import pytest
 
-from harness.mqtt import V5, V311, Closed, Will, eventually
+from harness.mqtt import V5, V311, Client, Closed, Will, eventually
+from harness.pki import serial_text
 
 WITHIN_S = 5
 
@@ -163,26 +166,20 @@ def test_suspended_device_finds_its_session_again(stack, version):
     assert client.receive().payload == b"welcome back"
 
 
-def test_closed_connection_does_not_come_back_by_session_resumption(stack):
-    """TLS 1.2 tickets show the broker no certificate on the wire; the credential counts all the same."""
-    import ssl
-
-    from harness import mqtt
-
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_closed_connection_does_not_come_back_by_session_resumption(stack, version):
+    """A resumed session shows the broker no certificate on the wire; the credential counts all the same."""
     stack.devices("dev-1")
     broker = stack.started()
-    context = stack.tls("dev-1", version=ssl.TLSVersion.TLSv1_2)
-    client = mqtt.Client(broker.port, "dev-1", context).accepted()
+    context = stack.tls("dev-1", version=version)
+    client = Client(broker.port, "dev-1", context).accepted()
     session = client.socket.session
     client.disconnect()
 
     def resumed():
-        import socket
-
-        again = mqtt.Client(broker.port, "dev-1", context)
-        again.socket = context.wrap_socket(
-            socket.create_connection(("127.0.0.1", broker.port), 10), session=session
-        )
+        again = Client(broker.port, "dev-1", context)
+        plain = socket.create_connection(("127.0.0.1", broker.port), 10)
+        again.socket = context.wrap_socket(plain, session=session)
         assert again.socket.session_reused
         with again:
             return again.connect().code
@@ -190,6 +187,20 @@ def test_closed_connection_does_not_come_back_by_session_resumption(stack):
     assert resumed() == 0
     stack.query("update credential set revoked_at = now()")
     eventually(lambda: resumed() == 5, WITHIN_S, "the refusal")
+
+
+def test_fleet_revoke_of_a_serial_number_closes_what_that_certificate_has_opened(stack):
+    """Over both protocols it is the registry that counts; test_coap_revocation.py has the other."""
+    old = stack.devices("dev-1")["dev-1"]
+    new = stack.fleet.forge("cn_only", "dev-1")
+    stack.fleet.register(new, "dev-1")
+    broker = stack.started(settings={"mqtt.client_id_suffix": "yes"})
+    with_old = stack.client(broker, "dev-1", old, client_id="dev-1/old").accepted()
+    with_new = stack.client(broker, "dev-1", new, client_id="dev-1/new").accepted()
+    serial = serial_text(old.certificate.serial_number)
+    stack.fleet.run("revoke", serial.upper(), "--reason", "keyCompromise")
+    wait_closed_in_time(with_old, time.monotonic())
+    assert with_new.publish("m/d/dev-1/d2c") == 0
 
 
 def test_publish_right_after_the_change_is_refused_or_cut(stack):
