@@ -33,5 +33,6 @@ int pin_main(int argc, char **argv);
 int names_main(int argc, char **argv);
 int crl_main(int argc, char **argv);
 int verify_main(int argc, char **argv);
+int requests_main(int argc, char **argv);
 
 #endif

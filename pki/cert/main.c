@@ -15,6 +15,7 @@ int usage(void)
 	      "       fieldgate-cert crl --ca CA-DIR --days N --number N --out FILE <REVOKED\n"
 	      "       fieldgate-cert verify [--trust FILE]... [--crl FILE]...\n"
 	      "                             [--purpose device|server|ca] [--name NAME] FILE...\n"
+	      "       fieldgate-cert requests <LIST\n"
 	      "\n"
 	      "issue   a certificate for each line NAME<TAB>SAN<TAB>KEY<TAB>OUT. NAME is the\n"
 	      "        common name, or of a CA the subject, /O=.../CN=..., where {serial} stands\n"
@@ -32,6 +33,9 @@ int usage(void)
 	      "verify  as a strict verifier who trusts the roots in these files and knows the\n"
 	      "        other CAs in them: a line for each fault, or that there is none. Without\n"
 	      "        --purpose a certificate is held to what it says that it is for\n"
+	      "requests\n"
+	      "        for each line csr:FILE or text:REQUEST the fingerprint of its key, as\n"
+	      "        show prints it; or -, a tab, and why issue would refuse it\n"
 	      "\n"
 	      "A passphrase is taken from FLEET_PASSPHRASE or the file FLEET_PASSPHRASE_FILE, a\n"
 	      "PIN from FLEET_PIN or FLEET_PIN_FILE, or asked for at the terminal.\n"
@@ -46,9 +50,9 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*main)(int argc, char **argv);
 	} commands[] = {
-		{"issue", issue_main},	 {"key", key_main},	{"show", show_main},
-		{"pin", pin_main},	 {"names", names_main}, {"crl", crl_main},
-		{"verify", verify_main},
+		{"issue", issue_main},	 {"key", key_main},	      {"show", show_main},
+		{"pin", pin_main},	 {"names", names_main},	      {"crl", crl_main},
+		{"verify", verify_main}, {"requests", requests_main},
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++) {

@@ -54,6 +54,15 @@ read_certificate() { # CERTIFICATE-FILE [CA-DIRECTORY]
 	parse_certificate "$line"
 }
 
+# What is known of the requests on stdin, lines csr:FILE or text:REQUEST, to the array REQUEST_KEYS: the fingerprint
+# of the key, or -, a tab and why it is no good.
+read_requests() {
+	local answer
+	answer=$(run_cert requests)
+	mapfile -t REQUEST_KEYS <<<"$answer"
+}
+export REQUEST_KEYS
+
 # Does the certificate that was read last end within so many days?
 certificate_ends_within() { # DAYS
 	local end

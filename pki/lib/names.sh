@@ -4,6 +4,10 @@
 
 # The alphabet is the one of the domain fieldgate.principal_id. '.' and '..' are in it, but no
 # directory can have these names.
+is_id() {
+	[[ $1 =~ ^[A-Za-z0-9_.:-]{1,64}$ && $1 != . && $1 != .. ]]
+}
+
 check_id() {
 	[[ $1 =~ ^[A-Za-z0-9_.:-]{1,64}$ ]] ||
 		usage_error "'${1//[^[:print:]]/?}' cannot be an id: 1 to 64 letters, digits and _ . : - are"
@@ -11,8 +15,12 @@ check_id() {
 		usage_error "'$1' cannot be an id: its files could not have a directory of that name"
 }
 
+is_policy_name() {
+	[[ $1 =~ ^[A-Za-z0-9_.:-]{1,64}$ ]]
+}
+
 check_policy_name() {
-	[[ $1 =~ ^[A-Za-z0-9_.:-]{1,64}$ ]] ||
+	is_policy_name "$1" ||
 		usage_error "'${1//[^[:print:]]/?}' cannot be a policy: 1 to 64 letters, digits and _ . : - are"
 }
 
@@ -24,8 +32,24 @@ check_key_uri() { # OPTION URI
 		"machine. Name a file that holds it with pin-source=, or with FLEET_PIN_FILE"
 }
 
+is_days() {
+	[[ $1 =~ ^[1-9][0-9]{0,4}$ ]]
+}
+
 check_days() {
-	[[ $1 =~ ^[1-9][0-9]{0,4}$ ]] || usage_error "--days needs a number of days from 1 to 99999, not '$1'"
+	is_days "$1" || usage_error "--days needs a number of days from 1 to 99999, not '$1'"
+}
+
+check_new_state() { # WHERE-FROM STATE
+	[[ $2 == pending || $2 == active ]] || usage_error "$1 is pending or active, not '$2'"
+}
+
+# Ids become one argument of psql, which may have 128 KiB.
+readonly ASK_MAX=1000
+
+check_number_of_ids() { # COMMAND NUMBER
+	(($2 <= ASK_MAX)) || usage_error "$1 takes at most $ASK_MAX devices in one call:" \
+		"xargs -n $ASK_MAX fleet $1 -- <FILE takes any number"
 }
 
 check_state() {

@@ -8,7 +8,7 @@
 
 STAGE=
 # The commands that leave stages.
-FLEET_STAGES=(init server add ca)
+FLEET_STAGES=(init server add ca crl)
 
 lock_directory() {
 	[[ -d $FLEET_DIR ]] || die "there is no $FLEET_DIR: run fleet init first, or say with --dir where it is"
@@ -18,6 +18,10 @@ lock_directory() {
 	note "waiting for another fleet command that works in $FLEET_DIR"
 	flock -w 120 "$FLEET_LOCK" ||
 		die "another fleet command has worked in $FLEET_DIR for two minutes: see what it waits for"
+}
+
+unlock_directory() {
+	exec {FLEET_LOCK}>&-
 }
 
 new_stage() { # COMMAND
@@ -82,5 +86,5 @@ recover_if_idle() { # [COMMAND...]
 	if flock -n "$FLEET_LOCK"; then
 		recover_stages "$@"
 	fi
-	exec {FLEET_LOCK}>&-
+	unlock_directory
 }

@@ -3,6 +3,7 @@
 makes a thousand devices in a second from the CA that `init` made, with the same certificates and rows.
 `Fleet.forge` makes certificates that a broker must refuse."""
 
+import base64
 import contextlib
 import dataclasses
 import datetime
@@ -266,6 +267,28 @@ def write(credentials, certificate, key):
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
+
+
+def certificate_request(key, name="not-a-device", form="pem"):
+    """A certificate request, as a device makes it: pem, der, keygen (a modem's answer to AT%KEYGEN) or answer (the
+    same with what the modem prints around it)."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signed = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    if form == "pem":
+        return signed.public_bytes(serialization.Encoding.PEM)
+    der = signed.public_bytes(serialization.Encoding.DER)
+    return der if form == "der" else _keygen(der, form)
+
+
+def _keygen(der, form):
+    """A modem's answer to AT%KEYGEN: the request and a COSE_Sign1 whose payload is null."""
+
+    def text(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    cose = b"\xd2\x84\x43\xa1\x01\x26\xa0\xf6\x58\x40" + os.urandom(64)
+    words = text(der) + b"." + text(cose)
+    return b'%KEYGEN: "' + words + b'"\r\nOK\r\n' if form == "answer" else words + b"\n"
 
 
 def insert_credentials(cursor, certificates):

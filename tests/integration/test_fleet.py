@@ -25,7 +25,10 @@ from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, valid
 from harness.ports import free_port  # noqa: E402
 from harness.postgres import SUPERUSER, fresh_database, shared  # noqa: E402
 
-COMMANDS = ["init", "ca", "server", "anchors", "add", "psk", "jwt-key", "list", "show", "revoke", "suspend", "resume", "verify"]
+COMMANDS = [
+    "init", "ca", "server", "anchors", "add", "batch", "renew", "psk", "jwt-key", "list", "show", "expiring", "approve",
+    "revoke", "suspend", "resume", "crl", "verify",
+]  # fmt: skip
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 
 
@@ -121,6 +124,13 @@ def test_help_lists_every_command(tmp_path):
         ["psk", "a", "--identity"], ["psk", "a", "--identity", "x" * 129], ["psk", "a", "--identity", "a\tb"],
         ["psk", "a", "--identity", "\u00e9"], ["psk", "a", "--key-file"], ["jwt-key"], ["jwt-key", "a"],
         ["jwt-key", "a", "b", "c"], ["jwt-key", "--nonsense", "b"],
+        ["add", "a", "b", "--csr", "x"], ["add", "a", "--csr"], ["add", "a", "--psk", "--csr", "x"],
+        ["add", "a", "--psk", "--jwt-key", "x"], ["add", "a", "b", "--psk"], ["add", "a", "--psk", "--service"],
+        ["add", "a", "--psk", "--days", "1"], ["add", "a", "--jwt-key"],
+        ["batch"], ["batch", "a", "b"], ["renew"], ["renew", "--nonsense"], ["renew", "a", "--days", "0"],
+        ["renew", "a", "b", "--csr", "x"], ["renew", "a", "--csr", "x", "--new-key"], ["renew", *["x"] * 1001],
+        ["expiring", "a"], ["expiring", "--days", "x"], ["approve"], ["approve", "a", "--all-of", "b"],
+        ["approve", "--nonsense"], ["crl", "a"], ["crl", "--days", "0"],
     ],
     ids=lambda arguments: " ".join(arguments)[:30] or "nothing",
 )  # fmt: skip
@@ -139,7 +149,7 @@ BAD_IDS = [
 @pytest.mark.parametrize("id", BAD_IDS, ids=[ascii(id) for id in BAD_IDS])
 def test_bad_ids_are_refused_by_every_command(id, tmp_path):
     fleet = Fleet(tmp_path / "none", NOWHERE)
-    for command in ("add", "psk", "jwt-key", "show", "revoke", "suspend", "resume"):
+    for command in ("add", "psk", "jwt-key", "show", "renew", "approve", "revoke", "suspend", "resume"):
         result = fleet.run(command, "--", id, *(["x.pem"] if command == "jwt-key" else []), check=False)
         # These take an empty argument for none at all.
         none = not id and command in ("revoke", "psk")
@@ -599,13 +609,15 @@ def test_list(fleet):
     )
     end = validity(devices[0].certificate)[1].strftime("%Y-%m-%d")
     text = fleet.run("list").stdout
-    assert text.split("\n")[0].split() == ["id", "kind", "state", "policy", "certificate", "other", "connected"]
+    columns = ["id", "kind", "state", "policy", "certificate", "issuer", "other", "connected"]
+    assert text.split("\n")[0].split() == columns
+    issuer = fleet.query("select name from fieldgate.authority")[0][0]
     assert table(text) == {
-        "bare": ["device", "active", "device", "-", "-", "no"],
-        "dev-1": ["device", "active", "device", end, "-", "yes"],
-        "dev-2": ["device", "suspended", "device", end, "-", "no"],
-        "dev-3": ["device", "revoked", "device", "-", "-", "no"],
-        "grafana": ["service", "active", "none", end, "-", "no"],
+        "bare": ["device", "active", "device", "-", "-", "-", "no"],
+        "dev-1": ["device", "active", "device", end, issuer, "-", "yes"],
+        "dev-2": ["device", "suspended", "device", end, issuer, "-", "no"],
+        "dev-3": ["device", "revoked", "device", "-", "-", "-", "no"],
+        "grafana": ["service", "active", "none", end, issuer, "-", "no"],
     }
     assert list(table(fleet.run("list", "--state", "suspended").stdout)) == ["dev-2"]
     fleet.query("update fieldgate.credential set not_after = '2020-02-03Z' where principal = 'dev-1'")

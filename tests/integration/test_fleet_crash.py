@@ -17,11 +17,14 @@ import time
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.pki import CERT, FLEET, Credentials, Fleet, serial_text  # noqa: E402
+from harness.pki import CERT, FLEET, Credentials, Fleet, certificate_request, serial_text  # noqa: E402
 from harness.postgres import fresh_database  # noqa: E402
 
+# Which of its psqls is that of the transaction: the first asks, the second registers authorities.
+TRANSACTION = 3
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 PROGRAMS = ["fieldgate-cert", "psql", "mv", "rm", "sync", "mkdir"]
 
@@ -106,8 +109,9 @@ def is_pair(directory, certificate="cert.pem"):
     return key.public_key().public_numbers() == certificate.public_key().public_numbers()
 
 
-def check_consistent(fleet):
-    """Devices on disk and valid credentials in the registry are the same, and each is usable."""
+def check_consistent(fleet, keys=()):
+    """Devices on disk and valid credentials in the registry are the same, and each is usable. keys: of devices that
+    keep theirs, by id. What was replaced is under old/, and may be valid still."""
     rows = {
         (id, bytes(fingerprint)): revoked
         for id, fingerprint, revoked in fleet.query(
@@ -116,10 +120,19 @@ def check_consistent(fleet):
         )
     }
     here = set()
-    for directory in (fleet.dir / "devices").iterdir():
-        assert sorted(os.listdir(directory)) == ["cert.pem", "key.pem"]
-        assert is_pair(directory)
-        here.add((directory.name, Credentials(directory.name, directory).fingerprint))
+    for directory in [*(fleet.dir / "devices").iterdir(), *(fleet.dir / "old").glob("*@*")]:
+        credentials = Credentials(directory.name.split("@")[0], directory)
+        # A crash between the two renames of a replacement leaves an empty one beside the one of the next run.
+        if directory.parent.name == "old" and not os.listdir(directory):
+            continue
+        if credentials.id in keys:
+            assert os.listdir(directory) == ["cert.pem"]
+            key = keys[credentials.id].public_key().public_numbers()
+            assert credentials.certificate.public_key().public_numbers() == key
+        else:
+            assert sorted(os.listdir(directory)) == ["cert.pem", "key.pem"]
+            assert is_pair(directory)
+        here.add((credentials.id, credentials.fingerprint))
     assert here <= set(rows), "a device without a row"
     valid = {row for row, revoked in rows.items() if not revoked}
     assert valid <= here, "a row without its files"
@@ -156,6 +169,58 @@ def test_add_killed_anywhere_is_completed_or_undone(fleet, shims, how):
     assert len(check_consistent(fleet)) == 3 * (calls + 1)
 
 
+@pytest.mark.parametrize("how", ["kill", "orphan"])
+def test_add_of_a_request_killed_anywhere_is_completed_or_undone(fleet, shims, how, tmp_path):
+    keys = {}
+
+    def add(number, **settings):
+        keys[f"csr-{number}"] = ec.generate_private_key(ec.SECP256R1())
+        (tmp_path / "csr").write_bytes(certificate_request(keys[f"csr-{number}"]))
+        return shims.run(fleet, "add", f"csr-{number}", "--csr", tmp_path / "csr", **settings)
+
+    add(0)
+    calls = shims.calls
+    outcomes = set()
+    for number in range(1, calls + 1):
+        assert add(number, at=number, do=how).returncode == -signal.SIGKILL
+        wait_for_orphans(fleet)
+        fleet.run("list")
+        outcomes.add(f"csr-{number}" in check_consistent(fleet, keys))
+    assert outcomes == {False, True}
+
+
+@pytest.mark.parametrize("options", [[], ["--revoke-old"]], ids=["overlap", "revoke-old"])
+@pytest.mark.parametrize("how", ["kill", "orphan"])
+def test_renewal_killed_anywhere_is_completed_or_undone(fleet, shims, how, options):
+    ids = ["dev-1", "dev-2"]
+    fleet.add(*ids)
+
+    def valid():
+        return fleet.query(
+            "select principal, count(*) from fieldgate.credential where revoked_at is null group by 1 order by 1"
+        )
+
+    shims.run(fleet, "renew", *ids, *options)
+    calls = shims.calls
+    before = {id: fleet.credentials(id).fingerprint for id in ids}
+    renewed = set()
+    for number in range(1, calls + 1):
+        shims.run(fleet, "renew", *ids, *options, at=number, do=how)
+        wait_for_orphans(fleet)
+        fleet.run("list")
+        assert check_consistent(fleet) == set(ids)
+        now = {id: fleet.credentials(id).fingerprint for id in ids}
+        changed = {now[id] != before[id] for id in ids}
+        assert len(changed) == 1, number
+        renewed |= changed
+        before = now
+        if options:
+            assert valid() == [(id, 1) for id in ids], number
+        else:
+            assert len({count for _, count in valid()}) == 1, number
+    assert renewed == {False, True}
+
+
 def test_add_killed_at_random_moments(fleet):
     seed = random.randrange(2**32)
     print("seed", seed)
@@ -181,8 +246,8 @@ def test_add_killed_at_random_moments(fleet):
 
 
 def killed_before_its_transaction(fleet, shims, *ids):
-    """A stage with a manifest and no rows: the second psql is that of the transaction."""
-    shims.run(fleet, "add", *ids, only="psql", at=2, do="kill")
+    """A stage with a manifest and no rows."""
+    shims.run(fleet, "add", *ids, only="psql", at=TRANSACTION, do="kill")
     (stage,) = (fleet.dir / "stage").iterdir()
     assert (stage / "manifest").exists()
     return stage
@@ -224,7 +289,7 @@ def test_next_command_waits_for_a_psql_that_outlives_fleet(fleet, shims):
     with contextlib.closing(fleet.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("begin; lock table fieldgate.credential in exclusive mode")
         # No pipes: run would wait until psql closes them.
-        result = shims.run(fleet, "add", "dev-1", only="psql", at=2, do="orphan", pipes=False)
+        result = shims.run(fleet, "add", "dev-1", only="psql", at=TRANSACTION, do="orphan", pipes=False)
         assert result.returncode == -signal.SIGKILL
         with open(fleet.dir / ".lock", "a") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -237,21 +302,21 @@ def test_next_command_waits_for_a_psql_that_outlives_fleet(fleet, shims):
 
 
 def test_commit_whose_answer_is_lost_counts(fleet, shims):
-    result = shims.run(fleet, "add", "dev-1", "dev-2", only="psql", at=2, do="lie")
+    result = shims.run(fleet, "add", "dev-1", "dev-2", only="psql", at=TRANSACTION, do="lie")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("added ") == 2
     assert check_consistent(fleet) == {"dev-1", "dev-2"}
 
 
 def test_failed_transaction_leaves_nothing(fleet, shims):
-    result = shims.run(fleet, "add", *fresh_ids(fleet, 0), only="psql", at=2, do="fail")
+    result = shims.run(fleet, "add", *fresh_ids(fleet, 0), only="psql", at=TRANSACTION, do="fail")
     assert result.returncode == 1 and "Nothing was added" in result.stderr and "added" not in result.stdout
     assert check_consistent(fleet) == set()
 
 
 @pytest.mark.parametrize("committed", [False, True])
 def test_database_gone_in_the_middle_is_settled_by_the_next_command(fleet, shims, committed):
-    settings = {"at": 2, "do": "lie", "from": 3} if committed else {"from": 2}
+    settings = {"at": TRANSACTION, "do": "lie", "from": TRANSACTION + 1} if committed else {"from": TRANSACTION}
     result = shims.run(fleet, "add", *fresh_ids(fleet, 0), only="psql", **settings)
     assert result.returncode == 1 and "next fleet command" in result.stderr
     assert len(os.listdir(fleet.dir / "stage")) == 1

@@ -376,9 +376,9 @@ def test_list_names_the_other_credentials(fleet, tmp_path):
     fleet.run("psk", "dev-3")
     fleet.revoke("dev-3")
     assert table(fleet.run("list").stdout) == {
-        "dev-1": ["device", "active", "device", "-", "jwt,psk", "no"],
-        "dev-2": ["device", "active", "device", "-", "jwt", "no"],
-        "dev-3": ["device", "revoked", "device", "-", "-", "no"],
+        "dev-1": ["device", "active", "device", "-", "-", "jwt,psk", "no"],
+        "dev-2": ["device", "active", "device", "-", "-", "jwt", "no"],
+        "dev-3": ["device", "revoked", "device", "-", "-", "-", "no"],
     }
 
 

@@ -7,7 +7,8 @@ list_help() {
 usage: fleet list [--state pending|active|suspended|revoked]
 
 One line for everybody in the registry: kind, state, policy, the day on which the last valid certificate
-ends, the other credentials that are not revoked, and whether it is connected now.
+ends and the authority that signed it, the other credentials that are not revoked, and whether it is connected
+now. Those that wait for fleet approve are --state pending.
 
 example: fleet list --state suspended
 HELP
@@ -38,6 +39,11 @@ select p.id, p.kind, p.state, p.policy,
 			from fieldgate.credential c
 			where c.principal = p.id and c.kind = 'x509' and c.revoked_at is null),
 		'-') as certificate,
+	coalesce(
+		(select a.name from fieldgate.credential c join fieldgate.authority a on a.fingerprint = c.issuer
+			where c.principal = p.id and c.kind = 'x509' and c.revoked_at is null
+			order by c.not_after desc limit 1),
+		'-') as issuer,
 	coalesce(
 		(select string_agg(distinct c.kind::text, ',') from fieldgate.credential c
 			where c.principal = p.id and c.kind <> 'x509' and c.revoked_at is null),

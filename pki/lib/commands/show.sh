@@ -33,15 +33,16 @@ select p.id, p.kind, p.state, p.policy, nullif(p.note, '') as note, p.created_at
 \pset tuples_only off
 \echo Credentials
 select kind,
-	case when kind = 'psk' and fingerprint = sha256(convert_to(principal, 'UTF8')) then 'identity ' || principal
+	case when kind = 'psk' and c.fingerprint = sha256(convert_to(principal, 'UTF8')) then 'identity ' || principal
 		when kind = 'psk' then 'another identity' else serial end as serial,
-	not_before, not_after, created_at as registered,
+	a.name as issuer, c.not_before, c.not_after, c.created_at as registered,
 	case when revoked_at is not null
 		then 'revoked ' || revoked_at || coalesce(': ' || revocation_reason, '')
-		when not_after <= now() then 'expired' when not_before > now() then 'not valid yet'
+		when c.not_after <= now() then 'expired' when c.not_before > now() then 'not valid yet'
 		else 'valid' end as state,
-	encode(fingerprint, 'hex') as fingerprint
-	from fieldgate.credential where principal = :'id' order by created_at, fingerprint;
+	encode(c.fingerprint, 'hex') as fingerprint
+	from fieldgate.credential c left join fieldgate.authority a on a.fingerprint = c.issuer
+	where c.principal = :'id' order by c.created_at, c.fingerprint;
 \echo Rights
 select r.effect, r.action, r.filter
 	from fieldgate.principal p join fieldgate.policy_rule r on r.policy = p.policy
