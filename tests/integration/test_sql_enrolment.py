@@ -156,6 +156,14 @@ def test_what_was_revoked_is_not_enrolled_again(db):
     assert enrolled(db, device("new-2", "another", serial=device("new-2")[3])) == []
 
 
+def test_a_revoked_certificate_of_no_known_issuer_is_known_by_its_fingerprint(db):
+    db.query("insert into principal (id) values ('new-1')")
+    db.query("insert into credential (kind, fingerprint, principal, revoked_at) values ('x509', %s, 'new-1', now())",
+             [device("new-1")[2]])
+    db.query("delete from principal")
+    assert enrolled(db, device("new-1")) == [] == ids(db)
+
+
 def test_a_revoked_row_that_is_deleted_alone_is_kept(db):
     enrolled(db, device("new-1"))
     db.query("delete from credential")
