@@ -30,7 +30,9 @@ static struct tls_peers proven[PROVEN_BUCKETS];
 
 static struct tls_peers *bucket_of(const struct mosquitto *client)
 {
-	return &proven[hash_siphash(hash_table_key(), &client, sizeof(client)) &
+	const uintptr_t address = (uintptr_t)client;
+
+	return &proven[hash_siphash(hash_table_key(), &address, sizeof(address)) &
 		       (PROVEN_BUCKETS - 1)];
 }
 

@@ -30,7 +30,7 @@
 
 const char *tls_address(char text[TLS_ADDRESS_MAX], const SSL *ssl)
 {
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
 	socklen_t len = sizeof(a);
 	const void *bytes = NULL;
 
