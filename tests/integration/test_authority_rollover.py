@@ -32,15 +32,6 @@ def new(fleet, kind):
     return f"{kind}-{serial_text(serial)[-8:]}"
 
 
-def add(stack, id):
-    """A device, of whom the registry knows who signed it."""
-    (made,) = stack.fleet.add(id)
-    stack.fleet.run("ca", "enrol", "device-ca", "off")
-    signer = Credentials("", stack.fleet.dir / "device-ca").fingerprint
-    stack.query("update credential set issuer = %s where issuer is null", signer)
-    return made
-
-
 def server_of(fleet):
     return Credentials("localhost", fleet.dir / "servers/localhost")
 
@@ -84,7 +75,7 @@ def reload_broker(broker):
 
 def test_broker_accepts_devices_of_the_former_and_the_new_device_ca(stack):
     fleet = stack.fleet
-    old = add(stack, "old-1")
+    (old,) = fleet.add("old-1")
     broker = stack.started()
     live = {"old-1": stack.client(broker, "old-1", old).accepted()}
     name = new(fleet, "device-ca")
@@ -194,7 +185,7 @@ def shown_by_coap(server, trusted):
 
 def test_coap_accepts_devices_of_the_former_and_the_new_device_ca(coap):
     fleet = coap.fleet
-    old = add(coap, "old-1")
+    (old,) = fleet.add("old-1")
     server = coap.started()
     live = coap.connected(old)
     assert live.telemetry(1).code == "2.01"

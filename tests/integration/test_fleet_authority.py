@@ -62,17 +62,6 @@ def pem(fleet, *places):
     return b"".join((fleet.dir / place / "cert.pem").read_bytes() for place in places)
 
 
-def add(fleet, *ids):
-    """Devices, of whom the registry knows who signed them."""
-    made = fleet.add(*ids)
-    fleet.run("ca", "enrol", "device-ca", "pending")
-    fleet.query(
-        "update fieldgate.credential set issuer = %s where issuer is null",
-        (certificate(fleet, "device-ca").fingerprint(hashes.SHA256()),),
-    )
-    return made
-
-
 def listed(fleet):
     """fleet ca list as {name: {column: value}}."""
     head, *lines = fleet.run("ca", "list").stdout.splitlines()
@@ -124,7 +113,7 @@ def test_list_shows_directory_and_registry(fleet):
     assert (root["kind"], root["state"], root["key"]) == ("root", "signs", "file")
     assert root["valid until"] == validity(certificate(fleet, "root"))[1].strftime("%Y-%m-%d")
     assert rows[name_of(fleet, "device-ca")]["enrolment"] == "-"
-    add(fleet, "dev-1", "dev-2", "dev-3")
+    fleet.add("dev-1", "dev-2", "dev-3")
     fleet.revoke("dev-3")
     device_ca = listed(fleet)[name_of(fleet, "device-ca")]
     assert (device_ca["enrolment"], device_ca["policy"], device_ca["credentials"]) == ("pending", "device", "2")
@@ -174,7 +163,7 @@ def test_enrol_refuses_what_is_not_there(fleet):
 
 
 def test_new_device_ca_signs_and_the_former_is_accepted(fleet):
-    (old,) = add(fleet, "old-1")
+    (old,) = fleet.add("old-1")
     fleet.query("insert into fieldgate.policy (name) values ('visitor')")
     fleet.run("ca", "enrol", "device-ca", "off", "--policy", "visitor")
     key = (fleet.dir / "device-ca/key.pem").read_bytes()
@@ -186,8 +175,7 @@ def test_new_device_ca_signs_and_the_former_is_accepted(fleet):
     assert (former / "key.pem").read_bytes() == key != (fleet.dir / "device-ca/key.pem").read_bytes()
     # A generation enrols as the one before it did, from its first moment.
     assert authorities(fleet) == {name: ("off", "visitor", False) for name in (former.name, current)}
-    (young,) = add(fleet, "new-1")
-    fleet.run("ca", "enrol", "device-ca", "off")
+    (young,) = fleet.add("new-1")
     place = f"former/{former.name}"
     assert young.certificate.issuer == certificate(fleet, "device-ca").subject != certificate(fleet, place).subject
     assert fleet.device_ca_chain.read_bytes() == pem(fleet, "device-ca", place, "root")
@@ -302,7 +290,7 @@ def test_what_signs_now_is_not_retired(fleet):
 
 
 def test_retire_revokes_what_hangs_on_a_device_ca_only_when_forced(fleet):
-    add(fleet, "old-1", "old-2", "gone-1")
+    fleet.add("old-1", "old-2", "gone-1")
     fleet.revoke("gone-1")
     former = new(fleet, "device-ca")
     fleet.add("new-1")
