@@ -81,10 +81,11 @@ recover_stages() { # COMMAND...
 recover_if_idle() { # [COMMAND...]
 	(($# > 0)) || set -- "${FLEET_STAGES[@]}"
 	local stages=("$FLEET_DIR"/stage/*.*)
-	[[ -d ${stages[0]} && -w $FLEET_DIR ]] || return 0
+	[[ (-d ${stages[0]} || -d $FLEET_DIR/modem) && -w $FLEET_DIR ]] || return 0
 	exec {FLEET_LOCK}>>"$FLEET_DIR/.lock"
 	if flock -n "$FLEET_LOCK"; then
 		recover_stages "$@"
+		modem_tell_unfinished
 	fi
 	unlock_directory
 }

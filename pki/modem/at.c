@@ -69,6 +69,18 @@ static bool is_echo(const struct at *a, const char *line)
 	return false;
 }
 
+long at_number(const char *text, const char **end)
+{
+	char *after;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &after, 10);
+	if (end)
+		*end = after;
+	return after == text || errno != 0 || n < 0 ? -1 : n;
+}
+
 static void keep(struct at *a, const char *line)
 {
 	size_t len = strlen(line);
@@ -93,7 +105,7 @@ static bool is_final(const char *line, enum at_result *result, int *code)
 	*result = AT_REFUSED;
 	*code = AT_NO_CODE;
 	if (strncmp(line, CME, strlen(CME)) == 0)
-		*code = atoi(line + strlen(CME));
+		*code = (int)at_number(line + strlen(CME), NULL);
 	else if (strcmp(line, "ERROR") != 0)
 		return false;
 	return true;

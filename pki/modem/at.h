@@ -50,6 +50,9 @@ enum at_result at_command(struct at *a, const char *command, size_t len, int64_t
 /* Is there a modem that answers? From whatever state an interrupted program has left it in. */
 enum at_result at_attention(struct at *a);
 
+/* The number that text begins with, and what follows it in end (or NULL); -1 when there is none. */
+long at_number(const char *text, const char **end);
+
 /* What the modem means, and what to do. */
 const char *at_explain(enum at_result result, int code);
 

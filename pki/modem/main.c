@@ -164,7 +164,7 @@ static int offline(struct modem *m)
 	if (ask_text(m, "AT+CFUN=4", OFFLINE_US, NULL) != 0 ||
 	    ask_text(m, "AT+CFUN?", QUICK_US, is_mode) != 0)
 		return 1;
-	if (atoi(m->at.answer + 7) != 4)
+	if (m->at.answer_len < 8 || at_number(m->at.answer + 7, NULL) != 4)
 		return complain(
 			"%s: the modem is active again after AT+CFUN=4: the application on the "
 			"board has switched it on. Stop that, or flash the AT client",
@@ -184,20 +184,33 @@ struct listed {
 	char sha[SHA256_HEX + 1]; /* empty: the modem does not say */
 };
 
+static const char *skip_comma(const char *at)
+{
+	return at + strspn(at, " ,");
+}
+
 /* What %CMNG=1 says: "%CMNG: TAG,TYPE[,\"SHA\"]", with or without blanks. */
+static void parse_line(const char *line, unsigned tag, struct listed found[TYPE_MAX + 1])
+{
+	const char *at = line + strlen("%CMNG: ");
+	long its_tag = at_number(at, &at), type = at_number(skip_comma(at), &at);
+	size_t digits;
+
+	if (its_tag != (long)tag || type < 0 || type > TYPE_MAX)
+		return;
+	found[type].there = true;
+	at = skip_comma(at);
+	at += *at == '"';
+	digits = strspn(at, "0123456789abcdefABCDEF");
+	if (digits == SHA256_HEX)
+		memcpy(found[type].sha, at, digits);
+}
+
 static void parse_list(const char *answer, unsigned tag, struct listed found[TYPE_MAX + 1])
 {
 	memset(found, 0, sizeof(*found) * (TYPE_MAX + 1));
-	for (const char *line = answer; *line; line = strchr(line, '\n') + 1) {
-		unsigned its_tag, type;
-		char sha[SHA256_HEX + 1] = "";
-		int n = sscanf(line, "%%CMNG: %u , %u , \"%64[0-9A-Fa-f]", &its_tag, &type, sha);
-
-		if (n < 2 || its_tag != tag || type > TYPE_MAX)
-			continue;
-		found[type].there = true;
-		memcpy(found[type].sha, sha, sizeof(sha));
-	}
+	for (const char *line = answer; *line; line = strchr(line, '\n') + 1)
+		parse_line(line, tag, found);
 }
 
 static int ask_list(struct modem *m, unsigned tag, struct listed found[TYPE_MAX + 1])

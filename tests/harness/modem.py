@@ -83,6 +83,23 @@ class SimulatedModem:
         answer), "silent", "error N", "active again", "other digest", "long", "no answer"."""
         self.call("fault", at=at, what=do)
 
+    def hold(self, at):
+        """Stop before the next command that this regular expression matches; wait_held waits for it. Then release
+        goes on with it."""
+        self.call("hold", at=at)
+
+    def wait_held(self, timeout=60):
+        return self.event("held", timeout)["command"]
+
+    def release(self):
+        self.call("release")
+
+    def plug(self):
+        """Pull the cable, if nothing has, and plug it in again: what is in flash is still there."""
+        self.call("plug")
+        while not self.events.empty():
+            self.events.get()
+
     def mqtt(self, port, id, tag=TAG, seq=1):
         """Connect to a broker with what is in this tag, and publish; the code of CONNACK, or "closed"."""
         return self.call("mqtt", port=port, id=id, tag=tag, seq=seq)["code"]

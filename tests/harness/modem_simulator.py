@@ -54,23 +54,29 @@ class Secrets:
 
     def __init__(self):
         self.forms = {}
+        self.count = 0
 
     def add_key(self, key):
+        name = self._next("key")
         scalar = key.private_numbers().private_value.to_bytes(32, "big")
-        self._add("key", scalar)
+        self._add(name, scalar)
         for form in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL):
             der = key.private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption())
             pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-            self._add(f"key {form.name} DER", der)
+            self._add(f"{name} {form.name} DER", der)
             # The first line of a key's PEM says the algorithm only, the second has the scalar in it.
-            self.forms[f"key {form.name} PEM"] = pem.split(b"\n")[2]
+            self.forms[f"{name} {form.name} PEM"] = pem.split(b"\n")[2]
         # A base64 of the whole depends on where it begins: in each of three ways, without its ends.
         for shift in range(3):
             text = base64.b64encode(b"\0" * shift + scalar).rstrip(b"=")
-            self.forms[f"key base64 shifted {shift}"] = text[4:-4]
+            self.forms[f"{name} base64 shifted {shift}"] = text[4:-4]
 
     def add_psk(self, key):
-        self._add("psk", key)
+        self._add(self._next("psk"), key)
+
+    def _next(self, kind):
+        self.count += 1
+        return f"{kind} {self.count}"
 
     def _add(self, name, data):
         self.forms[f"{name} raw"] = data
@@ -470,7 +476,7 @@ class Simulator:
 
     def work(self):
         while self.waiting and not self.modem.held:
-            if self.hold is not None and self.hold == len(self.modem.commands):
+            if self.hold and re.search(self.hold, self.waiting[0]):
                 self.hold, self.modem.held = None, True
                 say(event="held", command=_without_secrets(self.waiting[0]))
                 return
@@ -533,9 +539,9 @@ class Simulator:
         for name, value in values.items():
             setattr(self.modem, name, value)
 
-    def do_hold(self, before):
-        """Stop before the command of this number (0 is the next one)."""
-        self.hold = len(self.modem.commands) + before
+    def do_hold(self, at):
+        """Stop before the next command that this regular expression matches, and say so."""
+        self.hold = at.encode()
 
     def do_release(self):
         self.modem.held, self.hold = False, None

@@ -21,10 +21,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FLEET = REPOSITORY / "pki" / "fleet"
-CERT = pathlib.Path(
-    os.environ.get("FIELDGATE_CERT")
-    or REPOSITORY / "build" / os.environ.get("MODE", "release") / "pki" / "fieldgate-cert"
-)
+# What fleet starts and make builds; the environment may name others, as for fleet itself.
+BUILT = {
+    f"fieldgate-{name}": pathlib.Path(
+        os.environ.get(f"FIELDGATE_{name.upper()}")
+        or REPOSITORY / "build" / os.environ.get("MODE", "release") / place / f"fieldgate-{name}"
+    )
+    for name, place in (("cert", "pki"), ("modem", "pki"), ("secret", "tools"))
+}
+CERT, MODEM = BUILT["fieldgate-cert"], BUILT["fieldgate-modem"]
 DAY = datetime.timedelta(days=1)
 DEVICE_DAYS = 3650
 
@@ -78,7 +83,7 @@ class Fleet:
             **os.environ,
             "FLEET_DIR": str(self.dir),
             "FIELDGATE_DATABASE_URL": self.database_url,
-            "FIELDGATE_CERT": str(CERT),
+            **{name.upper().replace("-", "_"): str(path) for name, path in BUILT.items()},
             **(env or {}),
         }
         options = {

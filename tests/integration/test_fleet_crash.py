@@ -20,65 +20,20 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.pki import CERT, FLEET, Credentials, Fleet, certificate_request, serial_text  # noqa: E402
+from harness.pki import FLEET, Credentials, Fleet, certificate_request, serial_text  # noqa: E402
 from harness.postgres import fresh_database  # noqa: E402
+from harness.shims import Shims  # noqa: E402
 
 # Which of its psqls is that of the transaction: the first asks, the second registers authorities.
 TRANSACTION = 3
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 PROGRAMS = ["fieldgate-cert", "psql", "mv", "rm", "sync", "mkdir"]
 
-# Counts the calls of all programs. At the SHIM_AT-th: kill everybody (kill), kill fleet and go on
-# (orphan), fail (fail), succeed and pretend to have failed (lie). SHIM_FROM: fail from there on.
-SHIM = """#!/bin/bash
-name=${0##*/}
-real=%(real)s/$name
-[[ -z ${SHIM_ONLY:-} || $name == "$SHIM_ONLY" ]] || exec "$real" "$@"
-printf x >>"$SHIM_COUNT"
-number=$(stat -c %%s "$SHIM_COUNT")
-if ((number >= ${SHIM_FROM:-1000000})); then echo 'psql: error: shim' >&2; exit 2; fi
-if ((number == ${SHIM_AT:-0})); then
-	case $SHIM_DO in
-	kill) kill -9 0 ;;
-	orphan) read -r _ _ _ _ _ session _ <"/proc/$$/stat"; kill -9 "$session" ;;
-	fail) echo 'psql: error: shim' >&2; exit 2 ;;
-	lie) "$real" "$@"; echo 'psql: error: shim' >&2; exit 2 ;;
-	esac
-fi
-exec "$real" "$@"
-"""
-
-
-class Shims:
-    def __init__(self, directory):
-        self.directory = directory
-        self.count = directory / "count"
-        (directory / "bin").mkdir()
-        for program in PROGRAMS:
-            shim = directory / "bin" / program
-            real = CERT if program == CERT.name else shutil.which(program)
-            shim.write_text(SHIM % {"real": os.path.dirname(real)})
-            shim.chmod(0o755)
-
-    def run(self, fleet, *arguments, pipes=True, **settings):
-        """Run fleet under the shims; how often it called one of the programs is in `calls`."""
-        self.count.write_text("")
-        environment = {"PATH": f"{self.directory}/bin:{os.environ['PATH']}", "SHIM_COUNT": str(self.count)}
-        environment["FIELDGATE_CERT"] = f"{self.directory}/bin/{CERT.name}"
-        environment |= {f"SHIM_{name.upper()}": str(value) for name, value in settings.items()}
-        # A session of its own, whose id is fleet's process id.
-        options = {"check": False, "env": environment, "start_new_session": True}
-        if not pipes:
-            options |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        result = fleet.run(*arguments, **options)
-        self.calls = self.count.stat().st_size
-        return result
-
 
 @pytest.fixture
 def shims(tmp_path):
     (tmp_path / "shims").mkdir()
-    return Shims(tmp_path / "shims")
+    return Shims(tmp_path / "shims", PROGRAMS)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ int tool_load_keys(struct secret_keys **keys, const char *path)
 	bool environment = strcmp(path, "-") == 0;
 	char err[512];
 
+	*keys = NULL;
 	if (environment && !secret_keys_given(NULL))
 		return tool_fail(SECRET_KEYS_VARIABLE, "is not set");
 	if (secret_keys_open(keys, environment ? NULL : path, err, sizeof(err)) == 0)

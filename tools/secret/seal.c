@@ -81,7 +81,7 @@ static int seal_with(const struct secret_keys *keys, const struct row *row)
 int tool_seal(const char *path, char *const *arguments)
 {
 	struct secret_keys *keys;
-	struct row row;
+	struct row row = {0};
 	int rc = parse_row(&row, arguments[0], arguments[1], arguments[2]);
 
 	if (rc != 0 || tool_load_keys(&keys, path) != 0)
@@ -137,7 +137,7 @@ static int reseal_line(const struct secret_keys *keys, const char *kind, char *l
 	uint8_t old[SECRET_OVERHEAD + SECRET_MAX], sealed[sizeof(old)];
 	const char *fingerprint = field(&line), *id = field(&line), *material = field(&line);
 	char hex[2 * sizeof(sealed) + 1];
-	struct row row;
+	struct row row = {0};
 	int rc;
 
 	if (parse_row(&row, kind, fingerprint, id) != 0)

@@ -55,13 +55,17 @@ psk_main() {
 	[[ -n $id ]] || usage_error "psk needs a DEVICE"
 	check_id "$id"
 	identity=${identity:-$id}
-	[[ $identity =~ ^[[:print:]]{1,128}$ ]] ||
-		usage_error "--identity needs 1 to 128 printable characters of ASCII"
+	check_identity "$identity"
 
 	require_openssl
 	require_database
 	find_secret_tool
 	psk_make "$id" "$identity" "$replace" "$key_file"
+}
+
+check_identity() {
+	[[ $1 =~ ^[[:print:]]{1,128}$ ]] ||
+		usage_error "--identity needs 1 to 128 printable characters of ASCII"
 }
 
 psk_make() { # ID IDENTITY REPLACE KEY-FILE
