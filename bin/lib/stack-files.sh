@@ -125,7 +125,8 @@ write_env() {
 		[FIELDGATE_CREDENTIALS]=$run_dir/pki/devices
 		[FLEET_DIR]=$run_dir/pki
 	)
-	for name in FIELDGATE_{DATABASE_URL,MQTT_PORT,COAP_PORT,CA,CREDENTIALS} FLEET_DIR; do
+	[[ -z $psk_port ]] || value[FIELDGATE_PSK_PORT]=$psk_port
+	for name in "${!value[@]}"; do
 		printf 'export %s=%s\n' "$name" "$(single_quoted "${value[$name]}")"
 	done >"$run_dir/env.new"
 	mv -- "$run_dir/env.new" "$run_dir/env"

@@ -5,7 +5,8 @@ code that reads the settings, and the files that it names are there."""
 import re
 import subprocess
 
-from test_stack import ROOT, Stack
+from harness.modem import SimulatedModem
+from test_stack import ROOT, Stack, wait_until
 
 README = (ROOT / "README.md").read_text()
 
@@ -26,6 +27,27 @@ def test_walk_through_runs_as_written(tmp_path):
         assert re.search(r"tracker-1 +\| +31\.5", result.stdout), result.stdout
         assert stack.rows("tracker-1") == 3
         assert stack.rows("tracker-2") == 0
+    finally:
+        stack.end()
+
+
+def test_devices_get_their_keys_as_written(tmp_path):
+    [block] = re.findall(r"^```sh run keys\n(.*?)^```$", README, re.M | re.S)
+    stack = Stack(tmp_path / "run")
+    try:
+        stack.start_and_wait()
+        with SimulatedModem(tmp_path) as modem:
+            result = subprocess.run(
+                ["bash", "-euxc", block], cwd=ROOT, env=stack.environment | {"MODEM": str(modem.port)}, text=True,
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+            assert result.returncode == 0, result.stdout + result.stderr
+            # The modem's device is not one of those that programs play: it connects by itself.
+            assert modem.mqtt(stack.mqtt_port, "tracker-7", seq=7) == 0
+        for device in ("desk-1", "buoy-1", "buoy-2", "buoy-3", "meter-1"):
+            assert re.search(rf"{device} +\|.*\| +3\.[69]\n", result.stdout), result.stdout
+            assert stack.rows(device) == 1
+        wait_until(lambda: stack.rows("tracker-7") == 1)
+        assert not (stack.run_dir / "pki/devices/tracker-7/key.pem").exists()
     finally:
         stack.end()
 
