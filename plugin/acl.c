@@ -20,7 +20,8 @@ const struct principal *session_principal(const struct plugin *p, struct session
 	struct identity who;
 
 	if (s->judged != p->generation) {
-		identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint);
+		identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint,
+			       s->edition);
 		s->principal = who.refusal == REFUSAL_NONE ? who.principal : NULL;
 		s->judged = p->generation;
 	}

@@ -37,6 +37,7 @@ struct attempt {
 	const char *name;   /* in its certificate, whoever that is; NULL without one */
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
+	uint32_t edition;
 	const struct principal *principal;
 	int64_t valid_for_s; /* its credential, as of now */
 };
@@ -91,6 +92,7 @@ static int accept_identity(struct attempt *a, const struct identity *who)
 	a->valid_for_s = who->valid_for_s;
 	a->kind = who->credential->kind;
 	memcpy(a->fingerprint, who->credential->fingerprint, FINGERPRINT_LEN);
+	a->edition = who->credential->edition;
 	return MOSQ_ERR_SUCCESS;
 }
 
@@ -268,6 +270,7 @@ static struct session *open_session(const struct attempt *a)
 			 a->fingerprint);
 	if (!s)
 		return NULL;
+	s->edition = a->edition;
 	limit_session(p, s, a->valid_for_s);
 	s->judged = p->generation;
 	s->principal = a->principal;

@@ -65,7 +65,7 @@ int reload_judge(struct plugin *p, const struct mosquitto *client)
 
 	if (!s || s->state != SESSION_LIVE)
 		return MOSQ_ERR_SUCCESS;
-	identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint);
+	identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint, s->edition);
 	if (who.refusal == REFUSAL_NONE)
 		return MOSQ_ERR_SUCCESS;
 	s->close_reason = refusal_reason(who.refusal);

@@ -36,6 +36,7 @@ struct session {
 	enum session_state state;
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
+	uint32_t edition;	  /* of its credential */
 	int64_t ends_us;	  /* of the monotonic clock: its credential; INT64_MAX: never */
 	const char *close_reason; /* static text: why we had it closed; NULL if we had not */
 

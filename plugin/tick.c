@@ -32,7 +32,7 @@ static void close_if_refused(struct plugin *p, struct session *s)
 
 	if (s->state != SESSION_LIVE || s->close_reason)
 		return;
-	identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint);
+	identify_again(&who, p->snapshot, s->principal_id, s->kind, s->fingerprint, s->edition);
 	if (who.refusal != REFUSAL_NONE)
 		close_session(p, s, who.refusal, who.why);
 }

@@ -32,6 +32,7 @@ create trigger registry_changed after insert or update or delete or truncate on 
 comment on table registry_version is 'One row; its number moves with every change of principals, credentials, policies, authorities or rules';
 
 alter table credential add column issuer bytea references authority (fingerprint);
+comment on column credential.created_at is 'When it was registered; of a psk, when its key was made: a later one closes what the former key has opened';
 comment on column credential.issuer is 'The authority that signed the certificate; null when that is not known, or for other kinds';
 -- RFC 5280 section 4.1.2.2: an issuer gives each number once.
 create unique index credential_serial on credential (issuer, serial) where issuer is not null;
@@ -58,7 +59,7 @@ comment on column revoked_certificate.serial is 'As credential.serial';
 comment on column revoked_certificate.not_after is 'As credential.not_after';
 comment on column revoked_certificate.revoked_at is 'Since when; of a principal that was suspended or revoked as a whole, when it was deleted';
 comment on column revoked_certificate.revocation_reason is 'As credential.revocation_reason';
-create index revoked_certificate_serial on revoked_certificate (issuer, serial);
+create index revoked_certificate_serial on revoked_certificate (serial);
 
 create function keep_revoked() returns trigger language plpgsql security definer
 	set search_path = fieldgate, pg_temp
@@ -115,7 +116,9 @@ begin
 			and not exists (select from credential c where c.issuer = u.authority and c.serial = u.serial)
 			and not exists (select from revoked_certificate r
 				where r.kind = 'x509' and r.fingerprint = u.fingerprint)
-			and not exists (select from revoked_certificate r where r.issuer = u.authority and r.serial = u.serial)
+			-- A signature by ECDSA has two forms, and with it a certificate two fingerprints; its number is signed.
+			and not exists (select from revoked_certificate r
+				where r.serial = u.serial and (r.issuer = u.authority or r.issuer is null))
 	), new_principal as (
 		insert into principal (id, kind, state, policy, note)
 		select id, 'device', enrolment::text::principal_state, policy, left(note, 200) from asked

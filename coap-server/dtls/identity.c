@@ -33,6 +33,7 @@ void dtls_identity_set(struct dtls_identity *out, const struct identity *found)
 	memcpy(out->id, found->principal->id, strlen(found->principal->id) + 1);
 	out->kind = (uint8_t)found->credential->kind;
 	memcpy(out->fingerprint, found->credential->fingerprint, FINGERPRINT_LEN);
+	out->edition = found->credential->edition;
 	dtls_identity_limit(out, found->valid_for_s);
 }
 

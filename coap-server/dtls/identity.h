@@ -14,7 +14,8 @@ struct dtls_identity {
 	uint8_t kind;			      /* enum credential_kind */
 	uint8_t fingerprint[FINGERPRINT_LEN]; /* of the credential that proved it */
 	uint8_t zero[2];
-	uint32_t ends_s; /* second of clock_monotonic_us when that credential expires; 0: never */
+	uint32_t edition; /* of that credential: see struct credential */
+	uint32_t ends_s;  /* second of clock_monotonic_us when that credential expires; 0: never */
 };
 
 static inline bool dtls_identity_proven(const struct dtls_identity *i)

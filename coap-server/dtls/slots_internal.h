@@ -33,7 +33,7 @@
 #include "core/base/rate_limit.h"
 
 #define SLOTS_MAGIC	 "FGSLOTS\n"
-#define SLOTS_LAYOUT	 2
+#define SLOTS_LAYOUT	 3
 #define SLOTS_HEADER_LEN 4096
 #define SLOTS_MAX	 1000000000U
 #define SLOTS_BOOT_ID	 40 /* 36 characters, zeros behind */
@@ -82,7 +82,7 @@ struct slot_in {
 
 struct slot_identity {
 	struct dtls_identity who;
-	uint32_t zero, crc;
+	uint32_t crc;
 };
 
 struct slot_note {
@@ -104,10 +104,11 @@ struct slot {
 
 static_assert(sizeof(struct slot_fixed) == 8 + 8 + DTLS_CID_LEN + 2 + 1 + 1 + SLOT_BLOB_MAX + 4,
 	      "no padding");
-static_assert(sizeof(struct dtls_identity) == PRINCIPAL_ID_MAX + 1 + 1 + FINGERPRINT_LEN + 2 + 4,
+static_assert(sizeof(struct dtls_identity) ==
+		      PRINCIPAL_ID_MAX + 1 + 1 + FINGERPRINT_LEN + 2 + 4 + 4,
 	      "no padding");
 static_assert(sizeof(struct slot_in) == 24 + sizeof(struct address) + 8, "no padding");
-static_assert(sizeof(struct slot_identity) == sizeof(struct dtls_identity) + 8, "no padding");
+static_assert(sizeof(struct slot_identity) == sizeof(struct dtls_identity) + 4, "no padding");
 static_assert(sizeof(struct slot_note) == 4 + DTLS_NOTE_MAX + 4, "no padding");
 static_assert(sizeof(struct slot) == 16 + sizeof(struct slot_fixed) + 2 * sizeof(struct slot_in) +
 					     sizeof(struct slot_identity) +

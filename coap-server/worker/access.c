@@ -44,7 +44,7 @@ static const struct principal *judge(struct worker *w, struct session *s)
 	if (s->judged == w->generation + 1)
 		return s->principal;
 	identify_again(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
-		       who->fingerprint);
+		       who->fingerprint, who->edition);
 	if (now.refusal == REFUSAL_UNKNOWN && !w->confirmed)
 		return NULL;
 	s->principal = now.refusal == REFUSAL_NONE ? now.principal : NULL;

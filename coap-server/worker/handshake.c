@@ -128,7 +128,7 @@ bool handshake_resumed(void *arg, struct dtls_identity *who)
 	if (!registry_ready(w->registry))
 		return false;
 	identify_resumed(&now, w->snapshot, who->id, (enum credential_kind)who->kind,
-			 who->fingerprint);
+			 who->fingerprint, who->edition);
 	if (now.refusal != REFUSAL_NONE) {
 		log_debug("resumption_refused", who->id, "%s", now.why);
 		return false;

@@ -41,17 +41,17 @@ static int64_t now_s(void)
 
 /* --- Of the certificate itself --- */
 
+/* *e says of whom; not by whom it is signed, as long as that is not known. */
 static bool revoked_before(const struct judging *j)
 {
-	const struct certificate *c = j->peer->certificate;
+	const char *name = j->peer->certificate->name;
 
-	if (!snapshot_was_revoked(j->snapshot, CREDENTIAL_X509, c->fingerprint) &&
-	    !snapshot_was_revoked(j->snapshot, CREDENTIAL_X509_KEY, c->key_fingerprint))
+	if (!enrolment_revoked(j->snapshot, j->enrolment))
 		return false;
 	refuse(j, REFUSAL_CREDENTIAL_REVOKED,
 	       "not registered, and not enrolled: its certificate was revoked before %s was "
 	       "deleted; issue a new one with `pki/fleet add %s`",
-	       c->name, c->name);
+	       name, name);
 	return true;
 }
 
@@ -109,6 +109,9 @@ static const struct authority *find_signer(const struct judging *j)
 		if (!claims(j, i))
 			continue;
 		found = true;
+		memcpy(j->enrolment->authority, a->fingerprint, FINGERPRINT_LEN);
+		if (revoked_before(j))
+			return NULL;
 		if (a->enrolment == ENROLMENT_OFF) {
 			refuse(j, REFUSAL_UNKNOWN,
 			       "not registered, and not enrolled: enrolment by its CA %.64s is "
@@ -145,8 +148,6 @@ static void take(const struct judging *j, const struct authority *a)
 	struct enrolment *e = j->enrolment;
 
 	memcpy(e->id, c->name, sizeof(e->id));
-	memcpy(e->fingerprint, c->fingerprint, FINGERPRINT_LEN);
-	memcpy(e->authority, a->fingerprint, FINGERPRINT_LEN);
 	snprintf(e->authority_name, sizeof(e->authority_name), "%s", a->name);
 	e->mode = a->enrolment;
 	e->not_before = certificate_time(X509_get0_notBefore(j->x509));
@@ -158,6 +159,9 @@ static void judge(const struct judging *j)
 {
 	const struct authority *signer;
 
+	memcpy(j->enrolment->fingerprint, j->peer->certificate->fingerprint, FINGERPRINT_LEN);
+	memcpy(j->enrolment->key_fingerprint, j->peer->certificate->key_fingerprint,
+	       FINGERPRINT_LEN);
 	if (revoked_before(j) || !is_faultless(j, NULL) || !take_serial(j))
 		return;
 	signer = find_signer(j);

@@ -440,13 +440,20 @@ void enrolment_queue_load_begins(struct enrolment_queue *q)
 	pthread_mutex_unlock(&q->lock);
 }
 
+bool enrolment_revoked(const struct snapshot *s, const struct enrolment *e)
+{
+	return snapshot_was_revoked(s, CREDENTIAL_X509, e->fingerprint) ||
+	       snapshot_was_revoked(s, CREDENTIAL_X509_KEY, e->key_fingerprint) ||
+	       snapshot_serial_was_revoked(s, e->authority, e->serial);
+}
+
 /* Without memory the device is unknown for a moment, and enrolled again. */
 static void carry(const struct enrolment *e, const struct snapshot *s)
 {
 	const struct authority *a = snapshot_authority(s, e->authority);
 
 	if (e->mode == ENROLMENT_ACTIVE && a && a->enrolment == ENROLMENT_ACTIVE &&
-	    !snapshot_was_revoked(s, CREDENTIAL_X509, e->fingerprint))
+	    !enrolment_revoked(s, e))
 		snapshot_enrol(s, e->id, e->fingerprint, e->not_before, e->not_after, a->policy);
 }
 

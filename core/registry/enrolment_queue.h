@@ -25,13 +25,17 @@
 struct enrolment {
 	char id[PRINCIPAL_ID_MAX + 1];
 	uint8_t fingerprint[FINGERPRINT_LEN]; /* of the certificate */
-	uint8_t authority[FINGERPRINT_LEN];   /* that signed it */
+	uint8_t key_fingerprint[FINGERPRINT_LEN];
+	uint8_t authority[FINGERPRINT_LEN]; /* that signed it */
 	char authority_name[PRINCIPAL_ID_MAX + 1];
 	enum enrolment_mode mode;     /* the authority's: pending or active */
 	char serial[SERIAL_TEXT_MAX]; /* hexadecimal, lower case */
 	int64_t not_before, not_after;
 	char from[ENROLMENT_FROM_MAX]; /* address */
 };
+
+/* Does s say that this certificate was revoked, and its row deleted since? */
+bool enrolment_revoked(const struct snapshot *s, const struct enrolment *e);
 
 struct enrolment_queue;
 

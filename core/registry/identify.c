@@ -275,8 +275,15 @@ void identify_token(struct identity *out, const struct snapshot *s, const char *
 		       id, c->principal->id);
 }
 
+/* Who has proven to hold a pre-shared key has not proven to hold the next one of the same identity:
+ * it may have been replaced because of him. */
+static bool key_was_replaced(const struct credential *c, uint32_t edition)
+{
+	return edition != 0 && c->edition != 0 && c->edition != edition;
+}
+
 void identify_again(struct identity *out, const struct snapshot *s, const char *id,
-		    enum credential_kind kind, const uint8_t *fingerprint)
+		    enum credential_kind kind, const uint8_t *fingerprint, uint32_t edition)
 {
 	const struct principal *p = snapshot_principal(s, id);
 	const struct credential *c;
@@ -304,12 +311,17 @@ void identify_again(struct identity *out, const struct snapshot *s, const char *
 		refuse(out, REFUSAL_NAME,
 		       "its credential is now registered for %s, no longer for %s",
 		       c->principal->id, p->id);
+	else if (out->refusal == REFUSAL_NONE && key_was_replaced(c, edition))
+		refuse(out, REFUSAL_CREDENTIAL_REVOKED,
+		       "its pre-shared key has been replaced since it has proven to hold it; give "
+		       "it the new one, if it does not have that: `pki/fleet psk %s --replace`",
+		       p->id);
 }
 
 void identify_resumed(struct identity *out, const struct snapshot *s, const char *id,
-		      enum credential_kind kind, const uint8_t *fingerprint)
+		      enum credential_kind kind, const uint8_t *fingerprint, uint32_t edition)
 {
-	identify_again(out, s, id, kind, fingerprint);
+	identify_again(out, s, id, kind, fingerprint, edition);
 	if (out->refusal == REFUSAL_NONE)
 		judge_dates(out, out->credential);
 }

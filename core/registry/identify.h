@@ -54,7 +54,7 @@ void identify_token(struct identity *out, const struct snapshot *s, const char *
 /* Who has proven to hold this credential before, and shows now that it is the same peer: TLS
  * resumption. */
 void identify_resumed(struct identity *out, const struct snapshot *s, const char *id,
-		      enum credential_kind kind, const uint8_t *fingerprint);
+		      enum credential_kind kind, const uint8_t *fingerprint, uint32_t edition);
 
 /*
  * For those who look a credential up themselves (psk.h, coap-server/auth): out is filled as if by
@@ -68,9 +68,9 @@ void identify_refuse(struct identity *out, const struct principal *principal, en
 /* --- May it stay? --- */
 
 /* A live connection or session. Dates do not count. `fingerprint` may be NULL when only the
- * principal counts. */
+ * principal counts. edition: the credential's when it was proven. */
 void identify_again(struct identity *out, const struct snapshot *s, const char *id,
-		    enum credential_kind kind, const uint8_t *fingerprint);
+		    enum credential_kind kind, const uint8_t *fingerprint, uint32_t edition);
 
 /* What a person reads in presence_event.reason when a connection or session is ended for this. */
 const char *refusal_reason(enum refusal refusal);

@@ -124,8 +124,7 @@ static bool still_enrols(const struct snapshot *s, const struct enrolment *e)
 	const struct authority *a = snapshot_authority(s, e->authority);
 
 	return a && a->enrolment == e->mode && !snapshot_principal(s, e->id) &&
-	       !snapshot_credential(s, CREDENTIAL_X509, e->fingerprint) &&
-	       !snapshot_was_revoked(s, CREDENTIAL_X509, e->fingerprint);
+	       !snapshot_credential(s, CREDENTIAL_X509, e->fingerprint) && !enrolment_revoked(s, e);
 }
 
 static int make_known(const struct snapshot *s, const struct enrolment *e)

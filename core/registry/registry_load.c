@@ -84,6 +84,17 @@ static int64_t date(const PGresult *r, int column, int64_t none)
 	return us / US_PER_S - (us % US_PER_S < 0) + POSTGRES_EPOCH_S;
 }
 
+/* The same identity with another key must not be taken for the one that was proven. */
+static uint32_t edition(int kind, const PGresult *r, int created_at)
+{
+	const uint64_t us = (uint64_t)number(r, created_at);
+	const uint32_t both = (uint32_t)(us ^ us >> 32);
+
+	if (kind != CREDENTIAL_PSK)
+		return 0;
+	return both ? both : 1;
+}
+
 /* Each of these takes one row: 0, or -ENOMEM; everything else is the row's own fault. */
 
 static int take_policy(struct loading *l, const PGresult *r)
@@ -184,6 +195,9 @@ static int take_credential(struct loading *l, const PGresult *r)
 		rc = snapshot_limit_credential(l->builder, (enum credential_kind)kind, fingerprint,
 					       date(r, 5, INT64_MIN), date(r, 6, INT64_MAX), why,
 					       sizeof(why));
+	if (rc == 0)
+		rc = snapshot_mark_credential(l->builder, (enum credential_kind)kind, fingerprint,
+					      edition(kind, r, 7), why, sizeof(why));
 	if (rc == 0 || rc == -ENOMEM)
 		return rc;
 	report(l, principal, "fieldgate.credential (%.20s, %s... of %.80s): %s", text(r, 0), hex,
@@ -216,12 +230,16 @@ static int take_authority(struct loading *l, const PGresult *r)
 static int take_revoked(struct loading *l, const PGresult *r)
 {
 	int kind = credential_kind_parse(text(r, 0));
+	const bool has_issuer = PQgetlength(r, 0, 2) == FINGERPRINT_LEN;
 	char why[256] = "the fingerprint is too short";
 	int rc = -EINVAL;
 
 	if (kind >= 0 && PQgetlength(r, 0, 1) == FINGERPRINT_LEN)
 		rc = snapshot_add_revoked(l->builder, (enum credential_kind)kind,
-					  (const uint8_t *)PQgetvalue(r, 0, 1), why, sizeof(why));
+					  (const uint8_t *)PQgetvalue(r, 0, 1),
+					  has_issuer ? (const uint8_t *)PQgetvalue(r, 0, 2) : NULL,
+					  PQgetisnull(r, 0, 3) ? NULL : text(r, 3), why,
+					  sizeof(why));
 	if (rc == 0 || rc == -ENOMEM)
 		return rc;
 	report(l, "", "fieldgate.revoked_certificate (%.20s): %s", text(r, 0), why);
@@ -256,7 +274,7 @@ static const struct {
 	 take_right},
 	{"select id, kind::text, state::text, policy from fieldgate.principal", take_principal},
 	{"select kind::text, fingerprint, principal, revoked_at is not null, material,"
-	 " not_before, not_after"
+	 " not_before, not_after, created_at"
 	 " from fieldgate.credential",
 	 take_credential},
 	{"select name, revision, sql, actions::text, error_action::text from fieldgate.rule"
@@ -265,7 +283,8 @@ static const struct {
 	{"select name, fingerprint, certificate, enrolment::text, policy from fieldgate.authority"
 	 " where retired_at is null",
 	 take_authority},
-	{"select kind::text, fingerprint from fieldgate.revoked_certificate", take_revoked},
+	{"select kind::text, fingerprint, issuer, serial from fieldgate.revoked_certificate",
+	 take_revoked},
 };
 
 static int64_t deadline_us(const struct registry_source *src)

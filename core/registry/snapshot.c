@@ -235,8 +235,10 @@ static void snapshot_free(struct snapshot *s)
 		X509_free(((struct authority_entry *)s->authorities.items[i])->x509);
 	free(s->authorities.items);
 	free(s->revoked.items);
+	free(s->revoked_serials.items);
 	free(s->authority_table.slots);
 	free(s->revoked_table.slots);
+	free(s->revoked_serial_table.slots);
 	free(s->policies.items);
 	free(s->principals.items);
 	free(s->credentials.items);

@@ -52,7 +52,9 @@ struct credential {
 	bool revoked;
 	int64_t not_before, not_after; /* seconds since 1970, both included; INT64_MIN and
 					  INT64_MAX: no limit */
-	const uint8_t *material;       /* NULL if there is none */
+	uint32_t edition;	 /* psk: another one when the key behind the identity is replaced;
+				    0: not known, and of other kinds */
+	const uint8_t *material; /* NULL if there is none */
 	size_t material_len;
 };
 
@@ -132,6 +134,12 @@ const struct authority *snapshot_authority(const struct snapshot *s,
 bool snapshot_was_revoked(const struct snapshot *s, enum credential_kind kind,
 			  const uint8_t fingerprint[FINGERPRINT_LEN]);
 
+/* The same of the certificate with this number. Its owner can change what it is the SHA-256 of, for
+ * an ECDSA signature has two forms that are both good (s and n - s), but nothing that was signed.
+ */
+bool snapshot_serial_was_revoked(const struct snapshot *s, const uint8_t issuer[FINGERPRINT_LEN],
+				 const char *serial);
+
 /* The rules, in no order. They are the snapshot's. */
 size_t snapshot_rule_count(const struct snapshot *s);
 const struct snapshot_rule *snapshot_rule_at(const struct snapshot *s, size_t i);
@@ -182,6 +190,10 @@ int snapshot_add_credential(struct snapshot_builder *b, enum credential_kind kin
 int snapshot_limit_credential(struct snapshot_builder *b, enum credential_kind kind,
 			      const uint8_t fingerprint[FINGERPRINT_LEN], int64_t not_before,
 			      int64_t not_after, char *err, size_t err_len);
+/* Likewise its edition, which is 0 by itself. */
+int snapshot_mark_credential(struct snapshot_builder *b, enum credential_kind kind,
+			     const uint8_t fingerprint[FINGERPRINT_LEN], uint32_t edition,
+			     char *err, size_t err_len);
 int snapshot_add_rule(struct snapshot_builder *b, const struct snapshot_rule *rule, char *err,
 		      size_t err_len);
 
@@ -190,8 +202,11 @@ int snapshot_add_authority(struct snapshot_builder *b, const char *name,
 			   const uint8_t fingerprint[FINGERPRINT_LEN], const void *certificate,
 			   size_t certificate_len, enum enrolment_mode enrolment,
 			   const char *policy, char *err, size_t err_len);
+/* issuer, serial (hexadecimal): NULL when not known. They are not saved: nobody is enrolled by what
+ * is known from disk. */
 int snapshot_add_revoked(struct snapshot_builder *b, enum credential_kind kind,
-			 const uint8_t fingerprint[FINGERPRINT_LEN], char *err, size_t err_len);
+			 const uint8_t fingerprint[FINGERPRINT_LEN], const uint8_t *issuer,
+			 const char *serial, char *err, size_t err_len);
 
 /* Frees the builder. A snapshot with one reference, or NULL without memory. */
 const struct snapshot *snapshot_build(struct snapshot_builder *b, int64_t version);

@@ -28,6 +28,14 @@ static bool revoked_equal(const void *item, const void *key)
 	return a->kind == b->kind && memcmp(a->fingerprint, b->fingerprint, FINGERPRINT_LEN) == 0;
 }
 
+static bool serial_equal(const void *item, const void *key)
+{
+	const struct revoked_entry *a = item, *b = key;
+
+	return strcmp(a->serial, b->serial) == 0 &&
+	       (!a->has_issuer || memcmp(a->issuer, b->issuer, FINGERPRINT_LEN) == 0);
+}
+
 size_t snapshot_authority_count(const struct snapshot *s)
 {
 	return s->authorities.count;
@@ -53,6 +61,16 @@ bool snapshot_was_revoked(const struct snapshot *s, enum credential_kind kind,
 	memcpy(key.fingerprint, fingerprint, FINGERPRINT_LEN);
 	return snapshot_table_get(&s->revoked_table, snapshot_hash_credential(kind, fingerprint),
 				  revoked_equal, &key) != NULL;
+}
+
+bool snapshot_serial_was_revoked(const struct snapshot *s, const uint8_t issuer[FINGERPRINT_LEN],
+				 const char *serial)
+{
+	struct revoked_entry key = {.serial = serial};
+
+	memcpy(key.issuer, issuer, FINGERPRINT_LEN);
+	return snapshot_table_get(&s->revoked_serial_table, snapshot_hash_name(serial),
+				  serial_equal, &key) != NULL;
 }
 
 /* NULL: err says why. */
@@ -125,7 +143,8 @@ no_memory:
 }
 
 int snapshot_add_revoked(struct snapshot_builder *b, enum credential_kind kind,
-			 const uint8_t fingerprint[FINGERPRINT_LEN], char *err, size_t err_len)
+			 const uint8_t fingerprint[FINGERPRINT_LEN], const uint8_t *issuer,
+			 const char *serial, char *err, size_t err_len)
 {
 	struct snapshot *s = b->snapshot;
 	struct revoked_entry *e;
@@ -133,11 +152,23 @@ int snapshot_add_revoked(struct snapshot_builder *b, enum credential_kind kind,
 	if (snapshot_was_revoked(s, kind, fingerprint))
 		return snapshot_refuse(-EEXIST, err, err_len, "it is there twice");
 	e = arena_alloc(&s->arena, sizeof(*e));
-	if (!e || snapshot_reserve(&s->revoked_table, &s->revoked) != 0)
-		return snapshot_refuse(-ENOMEM, err, err_len, "out of memory");
-	e->kind = kind;
+	if (!e || snapshot_reserve(&s->revoked_table, &s->revoked) != 0 ||
+	    snapshot_reserve(&s->revoked_serial_table, &s->revoked_serials) != 0)
+		goto no_memory;
+	*e = (struct revoked_entry){.kind = kind, .has_issuer = issuer != NULL};
 	memcpy(e->fingerprint, fingerprint, FINGERPRINT_LEN);
+	if (issuer)
+		memcpy(e->issuer, issuer, FINGERPRINT_LEN);
+	if (serial && *serial) {
+		e->serial = arena_strndup(&s->arena, serial, strlen(serial));
+		if (!e->serial)
+			goto no_memory;
+		snapshot_put(&s->revoked_serial_table, &s->revoked_serials,
+			     snapshot_hash_name(e->serial), e);
+	}
 	snapshot_put(&s->revoked_table, &s->revoked, snapshot_hash_credential(kind, fingerprint),
 		     e);
 	return 0;
+no_memory:
+	return snapshot_refuse(-ENOMEM, err, err_len, "out of memory");
 }

@@ -326,6 +326,19 @@ int snapshot_limit_credential(struct snapshot_builder *b, enum credential_kind k
 	return 0;
 }
 
+int snapshot_mark_credential(struct snapshot_builder *b, enum credential_kind kind,
+			     const uint8_t fingerprint[FINGERPRINT_LEN], uint32_t edition,
+			     char *err, size_t err_len)
+{
+	struct credential *c =
+		(struct credential *)snapshot_credential(b->snapshot, kind, fingerprint);
+
+	if (!c)
+		return refuse(-EINVAL, err, err_len, "there is no such credential");
+	c->edition = edition;
+	return 0;
+}
+
 static bool text_fits(const char *text)
 {
 	return strlen(text) <= SNAPSHOT_TEXT_MAX;

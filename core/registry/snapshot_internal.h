@@ -40,6 +40,9 @@ struct authority_entry {
 struct revoked_entry {
 	enum credential_kind kind;
 	uint8_t fingerprint[FINGERPRINT_LEN];
+	bool has_issuer;
+	uint8_t issuer[FINGERPRINT_LEN];
+	const char *serial; /* NULL: not known */
 };
 
 /* A device that was enrolled after the snapshot was built. Never changes once it is in the list. */
@@ -73,9 +76,9 @@ struct snapshot {
 	_Atomic size_t references;
 	int64_t version;
 	struct arena arena; /* everything that entries point to */
-	struct list policies, principals, credentials, rules, authorities, revoked;
+	struct list policies, principals, credentials, rules, authorities, revoked, revoked_serials;
 	struct table policy_table, principal_table, credential_table, rule_table, authority_table,
-		revoked_table;
+		revoked_table, revoked_serial_table;
 	_Atomic(struct enrolled *) enrolled; /* newest first */
 };
 

@@ -149,12 +149,15 @@ static int get_principal(struct reader *r)
 		     why);
 }
 
-static bool get_dates(struct reader *r, uint64_t *not_before, uint64_t *not_after)
+static bool get_dates(struct reader *r, uint64_t *not_before, uint64_t *not_after,
+		      uint64_t *edition)
 {
 	*not_before = (uint64_t)INT64_MIN;
 	*not_after = INT64_MAX;
+	*edition = 0;
 	return r->format < SNAPSHOT_FORMAT_AUTHORITIES ||
-	       (get_number(r, not_before, 8) && get_number(r, not_after, 8));
+	       (get_number(r, not_before, 8) && get_number(r, not_after, 8) &&
+		get_number(r, edition, 4));
 }
 
 static int get_credential(struct reader *r)
@@ -162,12 +165,12 @@ static int get_credential(struct reader *r)
 	const uint8_t *fingerprint, *material;
 	unsigned kind, revoked, has_material;
 	const char *principal;
-	uint64_t len, not_before, not_after;
+	uint64_t len, not_before, not_after, edition;
 	char why[256];
 	int rc;
 
 	if (!get_small(r, CREDENTIAL_TOKEN, &kind) || !get_small(r, 1, &revoked) ||
-	    !get_dates(r, &not_before, &not_after) ||
+	    !get_dates(r, &not_before, &not_after, &edition) ||
 	    !(fingerprint = get_bytes(r, FINGERPRINT_LEN)) || !(principal = get_text(r)) ||
 	    !get_small(r, 1, &has_material) || !get_number(r, &len, 4) ||
 	    !(material = get_bytes(r, (size_t)len)) || (len > 0 && !has_material))
@@ -179,6 +182,9 @@ static int get_credential(struct reader *r)
 		rc = snapshot_limit_credential(r->builder, (enum credential_kind)kind, fingerprint,
 					       (int64_t)not_before, (int64_t)not_after, why,
 					       sizeof(why));
+	if (rc == 0)
+		rc = snapshot_mark_credential(r->builder, (enum credential_kind)kind, fingerprint,
+					      (uint32_t)edition, why, sizeof(why));
 	return added(r, rc, why);
 }
 
@@ -228,8 +234,8 @@ static int get_revoked(struct reader *r)
 	    !(fingerprint = get_bytes(r, FINGERPRINT_LEN)))
 		return damaged(r, "a revoked certificate cannot be read");
 	return added(r,
-		     snapshot_add_revoked(r->builder, (enum credential_kind)kind, fingerprint, why,
-					  sizeof(why)),
+		     snapshot_add_revoked(r->builder, (enum credential_kind)kind, fingerprint, NULL,
+					  NULL, why, sizeof(why)),
 		     why);
 }
 

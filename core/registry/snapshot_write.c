@@ -8,6 +8,7 @@
  *     a policy:      name, count of its rights u32; each right: deny u8, action u8, filter
  *     a principal:   id, kind u8, state u8, policy's name
  *     a credential:  kind u8, revoked u8, not_before u64, not_after u64 (two's complement),
+ *                    edition u32,
  *                    fingerprint (32 bytes), principal's id,
  *                    has material u8, material's length u32, material
  *     a rule:        name, revision u64, sql, actions, has error action u8, error action
@@ -120,6 +121,7 @@ static void put_credential(struct writer *w, const struct credential *c)
 	put_number(w, c->revoked, 1);
 	put_number(w, (uint64_t)c->not_before, 8);
 	put_number(w, (uint64_t)c->not_after, 8);
+	put_number(w, c->edition, 4);
 	put_bytes(w, c->fingerprint, FINGERPRINT_LEN);
 	put_text(w, c->principal->id);
 	put_number(w, c->material != NULL, 1);

@@ -5,6 +5,7 @@ that lives, sleeps, has moved or was restored, and not for its ticket."""
 import time
 
 import pytest
+from harness.coap import make_psk
 from harness.coap_client import ClientError
 
 IN_FORCE_S = 5
@@ -103,6 +104,44 @@ def test_the_ticket_of_a_revoked_credential_is_good_for_nothing(coap, kind):
     with pytest.raises(ClientError, match="handshake"):
         device.handshake(resume=True, timeout_ms=5000)
     coap.server.wait_log("event=handshake_refused device=dev-1 .* revoked")
+
+
+def replace_psk(coap, psk):
+    """What fleet psk --replace writes."""
+    other = make_psk(psk.id, psk.identity)
+    coap.query("update credential set material = %s, created_at = now() where kind = 'psk'",
+               other.row(coap.server.master_key)[3])
+    return other
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_session_of_a_key_that_was_replaced_is_closed(coap, restart):
+    coap.started()
+    psk = coap.psk("dev-1")
+    coap.in_force()
+    device = coap.connected(psk)
+    assert device.telemetry(1).code == "2.01"
+    if restart:
+        coap.server.kill()
+    other = replace_psk(coap, psk)
+    if restart:
+        coap.server.start()
+    assert device.closed(timeout=IN_FORCE_S) is not None
+    coap.server.wait_log("event=session_closed device=dev-1 .*has been replaced")
+    assert coap.connected(other).telemetry(2).code == "2.01"
+
+
+def test_the_ticket_of_a_key_that_was_replaced_is_good_for_nothing(coap):
+    coap.started()
+    psk = coap.psk("dev-1")
+    coap.in_force()
+    device = coap.connected(psk, cid=False, tickets=True)
+    assert device.telemetry(1).code == "2.01"
+    replace_psk(coap, psk)
+    assert device.closed(timeout=IN_FORCE_S) is not None
+    device.rebind()
+    with pytest.raises(ClientError, match="handshake"):
+        device.handshake(resume=True, timeout_ms=5000)
 
 
 def test_another_credential_of_the_same_device_goes_on(coap):

@@ -216,6 +216,31 @@ def test_key_that_was_replaced_between_handshake_and_connect(psks):
     psks.client(broker, other).accepted()
 
 
+def test_a_connection_of_a_key_that_was_replaced_is_closed(psks):
+    """The identity is the same, and so is the row: who has the former key must go."""
+    stack = psks.stack
+    psk = psks.keys("dev-1")
+    broker = psks.broker()
+    client = psks.client(broker, psk).accepted()
+    other = wrong(psk)
+    stack.query("update credential set material = %s, created_at = now() where kind = 'psk'",
+                other.row(psks.master_key)[3])
+    client.wait_closed(timeout=5)
+    assert "has been replaced" in broker.wait_log("event=session_closed device=dev-1")[0]
+    psks.client(broker, other).accepted()
+
+
+def test_a_connection_outlives_another_master_key(psks):
+    """fleet rekey writes the same key again."""
+    stack = psks.stack
+    psk = psks.keys("dev-1")
+    broker = psks.broker()
+    client = psks.client(broker, psk).accepted()
+    stack.query("update credential set material = %s where kind = 'psk'", psk.row(psks.master_key)[3])
+    stack.in_force(broker)
+    assert client.publish("m/d/dev-1/d2c") == 0
+
+
 def test_without_a_master_key_it_is_refused_and_a_reload_mends_it(psks):
     psk = psks.keys("dev-1")
     text = psks.file.read_text()

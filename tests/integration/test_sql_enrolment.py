@@ -164,6 +164,19 @@ def test_a_revoked_certificate_of_no_known_issuer_is_known_by_its_fingerprint(db
     assert enrolled(db, device("new-1")) == [] == ids(db)
 
 
+@pytest.mark.parametrize("issuer", [CA, None])
+def test_the_number_of_a_revoked_certificate_is_revoked(db, issuer):
+    """The owner of a certificate can give it another fingerprint: a signature by ECDSA has two forms."""
+    db.query("insert into principal (id) values ('new-1')")
+    db.query("insert into credential (kind, fingerprint, principal, serial, issuer, revoked_at)"
+             " values ('x509', %s, 'new-1', '0a0b', %s, now())", [sha256("before"), issuer])
+    db.query("delete from principal")
+    assert enrolled(db, device("new-1", "after", serial="0a0b")) == [] == ids(db)
+    add_authority(db, OTHER_CA, "active")
+    by_another = enrolled(db, device("new-1", "after", serial="0a0b", authority=OTHER_CA))
+    assert by_another == ([("new-1", "active")] if issuer else [])
+
+
 def test_a_revoked_row_that_is_deleted_alone_is_kept(db):
     enrolled(db, device("new-1"))
     db.query("delete from credential")

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/bn.h>
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
@@ -253,7 +255,8 @@ static void test_authorities_of_the_same_name(void **state)
 	snapshot_release(s);
 }
 
-static void expect_revoked(enum credential_kind kind, const uint8_t *fingerprint, int refusal,
+static void expect_revoked(enum credential_kind kind, const uint8_t *fingerprint,
+			   const uint8_t *issuer, const char *serial, int refusal,
 			   const struct enrolment_peer *peer)
 {
 	struct snapshot_builder *b = with_authorities();
@@ -261,10 +264,13 @@ static void expect_revoked(enum credential_kind kind, const uint8_t *fingerprint
 	struct identity who;
 	struct enrolment e;
 
-	assert_int_equal(snapshot_add_revoked(b, kind, fingerprint, err, sizeof(err)), 0);
+	assert_int_equal(
+		snapshot_add_revoked(b, kind, fingerprint, issuer, serial, err, sizeof(err)), 0);
 	s = snapshot_build(b, 1);
+	asked = 0;
 	enrolment_judge(&who, s, peer, &e, always, NULL);
 	assert_int_equal(who.refusal, refusal);
+	assert_int_equal(asked, refusal == REFUSAL_NONE);
 	snapshot_release(s);
 }
 
@@ -277,11 +283,69 @@ static void test_revoked_before_it_was_deleted(void **state)
 
 	(void)state;
 	assert_int_equal(certificate_read(&cert, der.der, der.len, err, sizeof(err)), 0);
-	expect_revoked(CREDENTIAL_X509, cert.fingerprint, REFUSAL_CREDENTIAL_REVOKED, &peer);
-	expect_revoked(CREDENTIAL_X509_KEY, cert.key_fingerprint, REFUSAL_CREDENTIAL_REVOKED,
+	expect_revoked(CREDENTIAL_X509, cert.fingerprint, NULL, NULL, REFUSAL_CREDENTIAL_REVOKED,
 		       &peer);
-	expect_revoked(CREDENTIAL_X509_KEY, cert.fingerprint, REFUSAL_NONE, &peer);
+	expect_revoked(CREDENTIAL_X509_KEY, cert.key_fingerprint, NULL, NULL,
+		       REFUSAL_CREDENTIAL_REVOKED, &peer);
+	expect_revoked(CREDENTIAL_X509_KEY, cert.fingerprint, NULL, "", REFUSAL_NONE, &peer);
 	OPENSSL_free((void *)der.der);
+	X509_free(x);
+}
+
+/* Anybody can do this to his own certificate: (r, s) becomes (r, n - s), which the same key has
+ * signed (SEC 1 section 4.1.4). */
+static void change_signature(X509 *x)
+{
+	BIGNUM *order = NULL, *other = BN_new();
+	const ASN1_BIT_STRING *signature;
+	const BIGNUM *r, *s;
+	unsigned char *out = NULL;
+	const unsigned char *in;
+	ECDSA_SIG *sig;
+	int len;
+
+	X509_get0_signature(&signature, NULL, x);
+	in = ASN1_STRING_get0_data(signature);
+	sig = d2i_ECDSA_SIG(NULL, &in, ASN1_STRING_length(signature));
+	assert_non_null(sig);
+	assert_true(BN_hex2bn(&order, "FFFFFFFF00000000FFFFFFFFFFFFFFFF"
+				      "BCE6FAADA7179E84F3B9CAC2FC632551"));
+	ECDSA_SIG_get0(sig, &r, &s);
+	assert_true(BN_sub(other, order, s));
+	assert_true(ECDSA_SIG_set0(sig, BN_dup(r), other));
+	len = i2d_ECDSA_SIG(sig, &out);
+	assert_true(ASN1_STRING_set((ASN1_BIT_STRING *)signature, out, len));
+	OPENSSL_free(out);
+	ECDSA_SIG_free(sig);
+	BN_free(order);
+}
+
+static void test_another_form_of_a_revoked_certificate(void **state)
+{
+	X509 *x = x509_make(
+		&(struct x509_profile){.cn = "dev-1", .by = &active_ca, .serial = "0A0B"});
+	struct certificate_der der = x509_der(x), changed;
+	uint8_t issuer[FINGERPRINT_LEN], other[FINGERPRINT_LEN] = {1};
+	struct certificate cert, before;
+	struct enrolment_peer peer;
+
+	(void)state;
+	ca_fingerprint(issuer, &active_ca);
+	assert_int_equal(certificate_read(&before, der.der, der.len, err, sizeof(err)), 0);
+	change_signature(x);
+	changed = x509_der(x);
+	assert_int_equal(certificate_read(&cert, changed.der, changed.len, err, sizeof(err)), 0);
+	assert_memory_not_equal(cert.fingerprint, before.fingerprint, FINGERPRINT_LEN);
+	peer = (struct enrolment_peer){&cert, changed.der, changed.len, ""};
+	expect_revoked(CREDENTIAL_X509, before.fingerprint, NULL, NULL, REFUSAL_NONE, &peer);
+	expect_revoked(CREDENTIAL_X509, before.fingerprint, issuer, "0a0b",
+		       REFUSAL_CREDENTIAL_REVOKED, &peer);
+	expect_revoked(CREDENTIAL_X509, before.fingerprint, NULL, "0a0b",
+		       REFUSAL_CREDENTIAL_REVOKED, &peer);
+	expect_revoked(CREDENTIAL_X509, before.fingerprint, other, "0a0b", REFUSAL_NONE, &peer);
+	expect_revoked(CREDENTIAL_X509, before.fingerprint, issuer, "0a0c", REFUSAL_NONE, &peer);
+	OPENSSL_free((void *)der.der);
+	OPENSSL_free((void *)changed.der);
 	X509_free(x);
 }
 
@@ -344,7 +408,7 @@ static void test_an_enrolled_device_is_found_like_any_other(void **state)
 	assert_null(snapshot_credential_next(s, p, CREDENTIAL_PSK, NULL));
 	assert_null(snapshot_credential(s, CREDENTIAL_X509_KEY, fingerprint));
 	assert_null(snapshot_principal(s, "ne"));
-	identify_again(&who, s, "new", CREDENTIAL_X509, fingerprint);
+	identify_again(&who, s, "new", CREDENTIAL_X509, fingerprint, 0);
 	assert_int_equal(who.refusal, REFUSAL_NONE);
 	assert_int_equal(snapshot_principal_count(s), 0);
 	snapshot_release(s);
@@ -523,19 +587,31 @@ static void test_who_waits_is_taken_along_unless_the_new_snapshot_says_otherwise
 	struct enrolment taken = request("taken", 5, &active_ca, ENROLMENT_ACTIVE);
 	struct enrolment revoked = request("revoked", 6, &active_ca, ENROLMENT_ACTIVE);
 	struct enrolment set_back = request("set-back", 7, &pending_ca, ENROLMENT_ACTIVE);
-	struct enrolment *all[] = {&stays, &pending, &no_longer, &retired,
-				   &taken, &revoked, &set_back};
+	struct enrolment key_revoked = request("key-revoked", 8, &active_ca, ENROLMENT_ACTIVE);
+	struct enrolment changed = request("changed", 9, &active_ca, ENROLMENT_ACTIVE);
+	struct enrolment *all[] = {&stays,   &pending,	&no_longer,   &retired, &taken,
+				   &revoked, &set_back, &key_revoked, &changed};
 	struct snapshot_builder *b = with_authorities();
 	const struct snapshot *s;
 
 	(void)state;
+	key_revoked.key_fingerprint[0] = 1;
+	changed.key_fingerprint[0] = 2;
+	snprintf(changed.serial, sizeof(changed.serial), "0a0b");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		assert_int_equal(enrolment_queue_add(q, all[i]), 0);
 	assert_int_equal(snapshot_add_principal(b, "taken", PRINCIPAL_DEVICE, PRINCIPAL_ACTIVE,
 						"device", err, sizeof(err)),
 			 0);
-	assert_int_equal(
-		snapshot_add_revoked(b, CREDENTIAL_X509, revoked.fingerprint, err, sizeof(err)), 0);
+	assert_int_equal(snapshot_add_revoked(b, CREDENTIAL_X509, revoked.fingerprint, NULL, NULL,
+					      err, sizeof(err)),
+			 0);
+	assert_int_equal(snapshot_add_revoked(b, CREDENTIAL_X509_KEY, key_revoked.key_fingerprint,
+					      NULL, NULL, err, sizeof(err)),
+			 0);
+	assert_int_equal(snapshot_add_revoked(b, CREDENTIAL_X509, changed.key_fingerprint,
+					      changed.authority, changed.serial, err, sizeof(err)),
+			 0);
 	s = snapshot_build(b, 2);
 	/* A load that began before they were sent answers for none of them. */
 	enrolment_queue_load_begins(q);
@@ -560,6 +636,7 @@ int main(void)
 		cmocka_unit_test(test_no_signature_is_verified_without_a_turn),
 		cmocka_unit_test(test_authorities_of_the_same_name),
 		cmocka_unit_test(test_revoked_before_it_was_deleted),
+		cmocka_unit_test(test_another_form_of_a_revoked_certificate),
 		cmocka_unit_test(test_rows_of_authorities_that_are_none),
 		cmocka_unit_test(test_an_enrolled_device_is_found_like_any_other),
 		cmocka_unit_test(test_nobody_is_enrolled_over_somebody),

@@ -91,6 +91,7 @@ static void add_token(struct snapshot_builder *b, const char *made_for, const ch
 static int make_fleet(void **state)
 {
 	struct snapshot_builder *b = snapshot_builder_new();
+	uint8_t fingerprint[FINGERPRINT_LEN];
 
 	(void)state;
 	assert_int_equal(snapshot_add_policy(b, "device", err, sizeof(err)), 0);
@@ -124,6 +125,9 @@ static int make_fleet(void **state)
 	add_dated(b, CREDENTIAL_JWT, JWT_DATED, false);
 	add_dated(b, CREDENTIAL_PSK, PSK_DATED, false);
 	add_dated(b, CREDENTIAL_X509, CERT_DATED_REVOKED, true);
+	memset(fingerprint, PSK_DATED, sizeof(fingerprint));
+	assert_int_equal(
+		snapshot_mark_credential(b, CREDENTIAL_PSK, fingerprint, 7, err, sizeof(err)), 0);
 	snapshot = snapshot_build(b, 1);
 	return snapshot ? 0 : -1;
 }
@@ -300,7 +304,7 @@ static void again(struct identity *who, const char *id, enum credential_kind kin
 
 	memset(fingerprint, n, sizeof(fingerprint));
 	memset(who, 0xa5, sizeof(*who));
-	identify_again(who, snapshot, id, kind, n ? fingerprint : NULL);
+	identify_again(who, snapshot, id, kind, n ? fingerprint : NULL, 0);
 }
 
 static void test_live_connections(void **state)
@@ -409,7 +413,7 @@ static void resumed(struct identity *who, int n)
 
 	memset(fingerprint, n, sizeof(fingerprint));
 	memset(who, 0xa5, sizeof(*who));
-	identify_resumed(who, snapshot, "dev-d", CREDENTIAL_X509, fingerprint);
+	identify_resumed(who, snapshot, "dev-d", CREDENTIAL_X509, fingerprint, 0);
 }
 
 static void test_what_begins_is_judged_by_the_dates(void **state)
@@ -500,6 +504,31 @@ static void test_how_long_it_is_valid(void **state)
 	assert_int_equal(who.valid_for_s, INT64_MAX);
 }
 
+/* The fingerprint is that of the identity, and says nothing of the key. */
+static void test_a_replaced_key_ends_what_the_former_one_has_opened(void **state)
+{
+	static const char replaced[] = "its pre-shared key has been replaced since it has proven "
+				       "to hold it; give it the new one, if it does not have that: "
+				       "`pki/fleet psk dev-d --replace`";
+	uint8_t psk[FINGERPRINT_LEN];
+	struct identity who;
+
+	(void)state;
+	it_is(BEGINS);
+	memset(psk, PSK_DATED, sizeof(psk));
+	identify_again(&who, snapshot, "dev-d", CREDENTIAL_PSK, psk, 7);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	identify_resumed(&who, snapshot, "dev-d", CREDENTIAL_PSK, psk, 7);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+	identify_again(&who, snapshot, "dev-d", CREDENTIAL_PSK, psk, 6);
+	check(&who, REFUSAL_CREDENTIAL_REVOKED, "dev-d", replaced);
+	identify_resumed(&who, snapshot, "dev-d", CREDENTIAL_PSK, psk, 6);
+	check(&who, REFUSAL_CREDENTIAL_REVOKED, "dev-d", replaced);
+	/* By a copy on disk of an earlier release nobody can tell. */
+	identify_again(&who, snapshot, "dev-d", CREDENTIAL_PSK, psk, 0);
+	assert_int_equal(who.refusal, REFUSAL_NONE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,6 +546,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_what_stays_is_not_judged_by_the_wall_clock,
 					  real_clock),
 		cmocka_unit_test_teardown(test_how_long_it_is_valid, real_clock),
+		cmocka_unit_test_teardown(test_a_replaced_key_ends_what_the_former_one_has_opened,
+					  real_clock),
 	};
 
 	return cmocka_run_group_tests(tests, make_fleet, drop_fleet);

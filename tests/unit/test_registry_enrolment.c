@@ -167,7 +167,7 @@ static enum refusal judge(struct registry *r, const struct enrolment *e)
 	const struct snapshot *s = registry_acquire(r);
 	struct identity who;
 
-	identify_again(&who, s, e->id, CREDENTIAL_X509, e->fingerprint);
+	identify_again(&who, s, e->id, CREDENTIAL_X509, e->fingerprint, 0);
 	snapshot_release(s);
 	return who.refusal;
 }

@@ -97,6 +97,8 @@ static const struct snapshot *small_fleet(void)
 	assert_int_equal(snapshot_limit_credential(b, CREDENTIAL_PSK, psk, -5,
 						   INT64_C(253402300799), err, sizeof(err)),
 			 0);
+	assert_int_equal(
+		snapshot_mark_credential(b, CREDENTIAL_PSK, psk, 0xfedcba98, err, sizeof(err)), 0);
 	assert_int_equal(snapshot_add_rule(b,
 					   &(struct snapshot_rule){.name = "hot",
 								   .revision = 1795279005066444,
@@ -110,7 +112,8 @@ static const struct snapshot *small_fleet(void)
 				  err, sizeof(err)),
 		0);
 	add_authority(b);
-	assert_int_equal(snapshot_add_revoked(b, CREDENTIAL_X509_KEY, psk, err, sizeof(err)), 0);
+	assert_int_equal(
+		snapshot_add_revoked(b, CREDENTIAL_X509_KEY, psk, NULL, NULL, err, sizeof(err)), 0);
 	return snapshot_build(b, -7);
 }
 
@@ -193,6 +196,7 @@ static void test_what_was_saved_is_loaded(void **state)
 	assert_memory_equal(c->material, "a\0b", 3);
 	assert_int_equal(c->not_before, -5);
 	assert_int_equal(c->not_after, INT64_C(253402300799));
+	assert_int_equal(c->edition, 0xfedcba98);
 	c = snapshot_credential(s, CREDENTIAL_X509, x509);
 	assert_true(c->revoked);
 	assert_null(c->material);

@@ -15,7 +15,8 @@ there is one.
   --key-file FILE  master key that seals it (FIELDGATE_MASTER_KEY when that is set, else
                    FLEET_DIR/master.key, which is made when it is not there). The servers need the
                    same one: secrets.key_file
-  --replace        another key for the same identity; the one that the device has is no good any more
+  --replace        another key for the same identity; the one that the device has is no good any more, and
+                   connections and sessions that it opened are closed within 5 s
 
 Shown: two lines, `identity: TEXT` and `key: HEX`. Into an nRF9160 with the modem offline:
   AT%CMNG=0,TAG,4,"TEXT" and AT%CMNG=0,TAG,3,"HEX"
