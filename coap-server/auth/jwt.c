@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "coap-server/auth/base64url.h"
+#include "core/base/base64url.h"
 #include "coap-server/auth/jwt_internal.h"
 
 #define PARTS	 3

@@ -8,4 +8,7 @@
 /* Write the beginning of a small new file, and sync it. 0 or -errno. */
 int file_write_new(int fd, const void *bytes, size_t len);
 
+/* Sync the directory that path is in, so that its name outlives a loss of power. 0 or -errno. */
+int file_sync_directory_of(const char *path);
+
 #endif

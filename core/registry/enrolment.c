@@ -17,6 +17,7 @@
 #include <openssl/x509v3.h>
 
 #include "core/base/clock.h"
+#include "core/base/hex.h"
 #include "core/registry/certificate_fault.h"
 #include "core/registry/certificate_fault_internal.h"
 #include "core/registry/snapshot_internal.h"
@@ -70,8 +71,7 @@ static bool take_serial(const struct judging *j)
 		       j->peer->certificate->name);
 		return false;
 	}
-	for (int i = 0; i < len; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+	hex_print(out, bytes, (size_t)len);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/base/pgconn.h"
 #include "core/base/rate_limit.h"
@@ -226,9 +227,8 @@ static void put_element(FILE *f, bool first, const char *text)
 
 static const char *bytea(char out[2 + 2 * FINGERPRINT_LEN + 1], const uint8_t *bytes)
 {
-	memcpy(out, "\\x", 3);
-	for (size_t i = 0; i < FINGERPRINT_LEN; i++)
-		snprintf(out + 2 + 2 * i, 3, "%02x", bytes[i]);
+	memcpy(out, "\\x", 2);
+	hex_print(out + 2, bytes, FINGERPRINT_LEN);
 	return out;
 }
 

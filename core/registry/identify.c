@@ -14,9 +14,10 @@
 #include <openssl/evp.h>
 
 #include "core/base/clock.h"
+#include "core/base/hex.h"
 
 #define TOKEN_MAX	1024 /* bytes */
-#define FINGERPRINT_HEX (2 * FINGERPRINT_LEN + 1)
+#define FINGERPRINT_HEX HEX_SIZE(FINGERPRINT_LEN)
 
 static void refuse(struct identity *out, enum refusal refusal, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -29,13 +30,6 @@ static void refuse(struct identity *out, enum refusal refusal, const char *fmt, 
 	va_start(ap, fmt);
 	vsnprintf(out->why, sizeof(out->why), fmt, ap);
 	va_end(ap);
-}
-
-static const char *hex(char out[FINGERPRINT_HEX], const uint8_t fingerprint[FINGERPRINT_LEN])
-{
-	for (size_t i = 0; i < FINGERPRINT_LEN; i++)
-		snprintf(out + 2 * i, 3, "%02x", fingerprint[i]);
-	return out;
 }
 
 static void judge_state(struct identity *out, const struct principal *p)
@@ -185,7 +179,7 @@ static void refuse_unknown_certificate(struct identity *out, const struct snapsh
 	const struct principal *p = snapshot_principal(s, cert->name);
 	char fingerprint[FINGERPRINT_HEX];
 
-	hex(fingerprint, cert->fingerprint);
+	hex_print(fingerprint, cert->fingerprint, FINGERPRINT_LEN);
 	out->principal = p;
 	if (!p)
 		refuse(out, REFUSAL_UNKNOWN,

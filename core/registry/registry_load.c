@@ -18,6 +18,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/hash.h"
+#include "core/base/hex.h"
 #include "core/base/pgconn.h"
 
 #define BINARY 1
@@ -180,8 +181,7 @@ static int take_credential(struct loading *l, const PGresult *r)
 	char hex[9] = "", why[256];
 	int rc = -EINVAL;
 
-	for (int i = 0; i < 4 && i < fingerprint_len; i++)
-		snprintf(hex + 2 * i, 3, "%02x", fingerprint[i]);
+	hex_print(hex, fingerprint, fingerprint_len < 4 ? (size_t)fingerprint_len : 4);
 	if (kind < 0)
 		snprintf(why, sizeof(why), "unknown kind");
 	else if (fingerprint_len != FINGERPRINT_LEN)

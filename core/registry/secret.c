@@ -19,6 +19,7 @@
 #include <openssl/evp.h>
 
 #include "core/base/clock.h"
+#include "core/base/hex.h"
 
 #define VERSION	     1
 #define KEY_LEN	     32 /* AES-256 */
@@ -67,29 +68,9 @@ static int refuse(const struct reading *r, const char *fmt, ...)
 	return -1;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool parse_key(const char *hex, size_t len, uint8_t out[KEY_LEN])
 {
-	if (len != KEY_HEX)
-		return false;
-	for (size_t i = 0; i < KEY_LEN; i++) {
-		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		out[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
+	return len == KEY_HEX && hex_parse(out, hex, len);
 }
 
 static bool blank(char c)

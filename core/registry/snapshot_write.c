@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "core/base/crc32c.h"
+#include "core/base/file.h"
 #include "core/registry/snapshot_internal.h"
 
 #define TEMPORARY     ".new"
@@ -193,22 +194,6 @@ static int write_snapshot(const struct snapshot *s, int fd)
 	return rc;
 }
 
-static int sync_directory_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[PATH_LEN] = ".";
-	int fd, rc;
-
-	if (slash)
-		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + 1, path);
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) == 0 ? 0 : -errno;
-	close(fd);
-	return rc;
-}
-
 int snapshot_save(const struct snapshot *s, const char *path)
 {
 	char temporary[PATH_LEN];
@@ -234,5 +219,5 @@ int snapshot_save(const struct snapshot *s, const char *path)
 		unlink(temporary);
 		return rc;
 	}
-	return sync_directory_of(path);
+	return file_sync_directory_of(path);
 }

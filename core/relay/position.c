@@ -4,7 +4,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/crc32c.h"
+#include "core/base/file.h"
 
 #define SLOTS	   2
 #define SLOT_BYTES 512 /* a sector: one that is torn does not harm the other */
@@ -111,24 +111,7 @@ int position_write(struct position_file *f, struct journal_position pos)
 	return 0;
 }
 
-static int sync_directory_of(const char *path)
-{
-	char *copy = strdup(path);
-	int fd, rc = 0;
-
-	if (!copy)
-		return -ENOMEM;
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	free(copy);
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) != 0)
-		rc = -errno;
-	close(fd);
-	return rc;
-}
-
 int position_sync(struct position_file *f, const char *path)
 {
-	return fsync(f->fd) != 0 ? -errno : sync_directory_of(path);
+	return fsync(f->fd) != 0 ? -errno : file_sync_directory_of(path);
 }

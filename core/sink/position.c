@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/sink/internal.h"
 
@@ -19,10 +20,7 @@
 
 void sink_journal_text(const struct sink *s, char text[SINK_JOURNAL_TEXT])
 {
-	const uint8_t *id = journal_id(s->journal);
-
-	for (size_t i = 0; i < 16; i++)
-		snprintf(text + 2 * i, 3, "%02x", id[i]);
+	hex_print(text, journal_id(s->journal), 16);
 }
 
 void sink_mark_waiting(struct sink *s)

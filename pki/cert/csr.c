@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "core/base/base64url.h"
 #include "pki/cert/attestation.h"
 #include "pki/cert/spki.h"
 
@@ -135,50 +136,21 @@ static int take_pem(const struct reading *r, const char *data, size_t len)
 
 /* --- A modem's answer --- */
 
-static int base64url_digit(char c)
+/* With or without padding. The number of bytes, or 0: it is none, was cut, or is too long. */
+static size_t decode(uint8_t out[CSR_MAX], const char *text, size_t len)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '-')
-		return 62;
-	return c == '_' ? 63 : -1;
-}
-
-/* RFC 4648 section 5, with or without padding. The number of bytes, or 0: it is none, or was cut.
- */
-static size_t base64url_decode(uint8_t *out, const char *text, size_t len)
-{
-	uint32_t bits = 0;
-	size_t n = 0, held = 0;
-
 	if (len > 0 && len % 4 == 0 && text[len - 1] == '=')
 		len -= len >= 2 && text[len - 2] == '=' ? 2 : 1;
-	for (size_t i = 0; i < len; i++) {
-		int digit = base64url_digit(text[i]);
-
-		if (digit < 0)
-			return 0;
-		bits = bits << 6 | (uint32_t)digit;
-		held += 6;
-		if (held >= 8) {
-			held -= 8;
-			out[n++] = (uint8_t)(bits >> held);
-			bits &= (1u << held) - 1;
-		}
-	}
-	/* What is left over is less than a digit, and zero. */
-	return held < 6 && bits == 0 ? n : 0;
+	if (BASE64URL_DECODED(len) > CSR_MAX || !base64url_decode(out, text, len))
+		return 0;
+	return BASE64URL_DECODED(len);
 }
 
 static int check_attestation(const struct reading *r, const uint8_t *der, size_t len,
 			     const char *text, size_t text_len)
 {
 	uint8_t cose[CSR_MAX], digest[EVP_MAX_MD_SIZE];
-	size_t cose_len = base64url_decode(cose, text, text_len);
+	size_t cose_len = decode(cose, text, text_len);
 	struct attestation a;
 	int rc;
 
@@ -204,7 +176,7 @@ static int take_answer(const struct reading *r, const char *text, size_t len)
 	size_t der_len, first = dot ? (size_t)(dot - text) : len;
 	int rc;
 
-	der_len = base64url_decode(der, text, first);
+	der_len = decode(der, text, first);
 	if (der_len == 0 || der[0] != DER_SEQUENCE)
 		return refuse(r, -EBADMSG,
 			      "it is neither PEM nor DER nor a modem's answer to AT%%KEYGEN, or it "

@@ -14,14 +14,6 @@
 
 #define SHA256_LEN 32
 
-char *hex_print(char out[HEX_MAX], const uint8_t *bytes, size_t len)
-{
-	out[0] = '\0';
-	for (size_t i = 0; i < len && i < (HEX_MAX - 1) / 2; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-	return out;
-}
-
 char *time_print(char out[TIME_TEXT_MAX], const ASN1_TIME *t)
 {
 	struct tm tm;
@@ -38,8 +30,7 @@ char *serial_print(char out[HEX_MAX], const X509 *x)
 	int len = ASN1_STRING_length(serial);
 
 	/* More than 20 bytes are none of ours (RFC 5280 section 4.1.2.2). */
-	hex_print(out, ASN1_STRING_get0_data(serial), (size_t)len);
-	return out;
+	return hex_print(out, ASN1_STRING_get0_data(serial), len < 32 ? (size_t)len : 32);
 }
 
 char *name_print(char out[NAME_TEXT_MAX], const X509_NAME *name)

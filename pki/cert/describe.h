@@ -9,12 +9,11 @@
 
 #include <openssl/x509.h>
 
-#define HEX_MAX	      (2 * 32 + 1)
+#include "core/base/hex.h"
+
+#define HEX_MAX	      HEX_SIZE(32)
 #define TIME_TEXT_MAX sizeof("2026-01-02T03:04:05Z")
 #define NAME_TEXT_MAX 512
-
-/* Lower-case hexadecimal; len at most 32. Returns out. */
-char *hex_print(char out[HEX_MAX], const uint8_t *bytes, size_t len);
 
 /* 2026-01-02T03:04:05Z, or ? for what is no time. Returns out. */
 char *time_print(char out[TIME_TEXT_MAX], const ASN1_TIME *t);

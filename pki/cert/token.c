@@ -11,7 +11,6 @@
 
 #include "pki/cert/token.h"
 
-#include <ctype.h>
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include <openssl/err.h>
 #include <openssl/ui.h>
 
+#include "core/base/hex.h"
 #include "pki/cert/cert.h"
 #include "pki/cert/secret_input.h"
 #include "pki/cert/spki.h"
@@ -44,13 +44,6 @@ struct token_uri {
 };
 
 /* --- The URI --- */
-
-static int hex_digit(char c)
-{
-	if (!isxdigit((unsigned char)c))
-		return -1;
-	return isdigit((unsigned char)c) ? c - '0' : (c | 0x20) - 'a' + 10;
-}
 
 /* RFC 3986 section 2.1. False: it does not fit, or is none. */
 static bool percent_decode(char *out, size_t max, const char *text)

@@ -20,7 +20,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "coap-server/auth/base64url.h"
+#include "core/base/base64url.h"
 #include "coap-server/auth/jwt.h"
 #include "tests/coap/jwt_text.h"
 

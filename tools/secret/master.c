@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/hex.h"
 #include "tools/secret/tool.h"
 
 #define KEY_LEN	 32
@@ -46,25 +47,9 @@ static void print_new_key(char *out)
 	uint8_t key[KEY_LEN];
 
 	random_bytes(key, sizeof(key));
-	tool_print_hex(out, key, sizeof(key));
+	hex_print(out, key, sizeof(key));
 	out[LINE_LEN - 1] = '\n';
 	OPENSSL_cleanse(key, sizeof(key));
-}
-
-static int sync_directory_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[PATH_MAX] = ".";
-	int fd, rc;
-
-	if (slash)
-		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + 1, path);
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) == 0 ? 0 : -errno;
-	close(fd);
-	return rc;
 }
 
 /* The name, PATH_MAX bytes, of a file beside path that is not there yet, opened; or -errno. */
@@ -106,7 +91,7 @@ int tool_make_key(const char *path)
 		rc = -errno;
 	unlink(temporary);
 	if (rc == 0)
-		rc = sync_directory_of(path);
+		rc = file_sync_directory_of(path);
 	if (rc == -EEXIST)
 		return tool_fail(path, "exists, and is left as it is");
 	return rc == 0 ? 0 : tool_fail(path, strerror(-rc));
@@ -152,7 +137,7 @@ static int replace_with_longer(const char *path, const char *temporary, int fd)
 		rc = -errno;
 	if (rc != 0)
 		unlink(temporary);
-	return rc == 0 ? sync_directory_of(path) : rc;
+	return rc == 0 ? file_sync_directory_of(path) : rc;
 }
 
 int tool_add_key(const char *path)
@@ -185,7 +170,7 @@ int tool_key_ids(const char *path)
 	if (tool_load_keys(&keys, path) != 0)
 		return 1;
 	for (size_t i = 0; i < secret_keys_count(keys); i++) {
-		tool_print_hex(hex, secret_key_id(keys, i), SECRET_KEY_ID_LEN);
+		hex_print(hex, secret_key_id(keys, i), SECRET_KEY_ID_LEN);
 		puts(hex);
 	}
 	secret_keys_free(keys);

@@ -9,6 +9,7 @@
 
 #include <openssl/crypto.h>
 
+#include "core/base/hex.h"
 #include "tools/secret/tool.h"
 
 #define HEX_MAX (2 * SECRET_MAX)
@@ -74,7 +75,7 @@ static int seal_with(const struct secret_keys *keys, const struct row *row)
 	OPENSSL_cleanse(secret, sizeof(secret));
 	if (rc != 0)
 		return tool_fail("seal", strerror(-rc));
-	tool_print_hex(hex, sealed, SECRET_OVERHEAD + len);
+	hex_print(hex, sealed, SECRET_OVERHEAD + len);
 	return puts(hex) >= 0 && fflush(stdout) == 0 ? 0 : tool_fail("stdout", strerror(errno));
 }
 
@@ -147,7 +148,7 @@ static int reseal_line(const struct secret_keys *keys, const char *kind, char *l
 	if (rc < 0)
 		return tool_fail(id, why_not(rc));
 	if (rc > 0) {
-		tool_print_hex(hex, sealed, (size_t)rc);
+		hex_print(hex, sealed, (size_t)rc);
 		printf("%s\t%s\t%s\t%s\n", fingerprint, id, material, hex);
 	}
 	return 0;

@@ -25,8 +25,6 @@ int tool_reseal(const char *path, const char *kind);
 
 /* hex.c. Says it and returns 1. */
 int tool_fail(const char *what, const char *why);
-/* out: 2 * len + 1 bytes */
-void tool_print_hex(char *out, const uint8_t *bytes, size_t len);
 /* The number of bytes, or 0: this is not hexadecimal, or more than max. */
 size_t tool_parse_hex(uint8_t *out, size_t max, const char *hex, size_t len);
 

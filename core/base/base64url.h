@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base64url without padding (RFC 4648 section 5, RFC 7515 section 2). Any thread. */
-#ifndef FG_AUTH_BASE64URL_H
-#define FG_AUTH_BASE64URL_H
+#ifndef FG_BASE_BASE64URL_H
+#define FG_BASE_BASE64URL_H
 
 #include <stdbool.h>
 #include <stddef.h>

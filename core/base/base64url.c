@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "coap-server/auth/base64url.h"
+#include "core/base/base64url.h"
 
 static int value_of(char c)
 {
