@@ -20,6 +20,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/hash.h"
+#include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/registry/psk.h"
 
@@ -84,17 +85,6 @@ void tls_reload(void)
 	forget_keys();
 }
 
-static void write_hex(char *out, const uint8_t *bytes, size_t len)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < len; i++) {
-		*out++ = digits[bytes[i] >> 4];
-		*out++ = digits[bytes[i] & 15];
-	}
-	*out = '\0';
-}
-
 static uint64_t hash_of_material(const struct credential *c)
 {
 	return hash_siphash(hash_table_key(), c->material, c->material_len);
@@ -146,7 +136,7 @@ static bool answer(struct tls_peer *peer, struct mosquitto_evt_psk_key *e)
 	}
 	fits = e->max_key_len > 0 && 2 * len < (size_t)e->max_key_len;
 	if (fits)
-		write_hex(e->key, key, len);
+		hex_print(e->key, key, len);
 	OPENSSL_cleanse(key, sizeof(key));
 	return fits;
 }
