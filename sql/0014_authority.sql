@@ -97,6 +97,8 @@ create function enrol(p_authority bytea[], p_id text[], p_fingerprint bytea[], p
 	p_not_before timestamptz[], p_not_after timestamptz[], p_note text[])
 	returns table (id text, state principal_state)
 	language plpgsql security definer set search_path = fieldgate, pg_temp
+	-- Who calls it also takes over revocations, and must not wait long for whoever has a transaction open.
+	set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 begin

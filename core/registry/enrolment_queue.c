@@ -54,7 +54,7 @@ struct enrolment_queue {
 	struct window windows[WINDOWS];
 
 	/* The thread's own. */
-	struct rate_limit failures;
+	struct rate_limit failures, delays;
 };
 
 struct enrolment_queue *enrolment_queue_new(size_t max, unsigned per_minute)
@@ -318,7 +318,19 @@ static void say_enrolled(struct entry *const *entries, size_t count, const char 
 	}
 }
 
-/* 0; -EBADMSG: the database refuses them; or as pgconn_result. */
+/* Locks, resources, a database that is read only: nothing that is wrong with a device (PostgreSQL,
+ * appendix A). */
+static bool is_of_the_moment(const char *sqlstate)
+{
+	static const char *const classes[] = {"25", "40", "53", "55", "57", "58"};
+
+	for (size_t i = 0; sqlstate && i < sizeof(classes) / sizeof(*classes); i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
+/* 0; -EBADMSG: the database refuses them; -EAGAIN: not now; or as pgconn_result. */
 static int send_entries(const struct registry_source *src, struct entry *const *entries,
 			size_t count, char *err, size_t err_len)
 {
@@ -336,7 +348,9 @@ static int send_entries(const struct registry_source *src, struct entry *const *
 			return rc != 0 ? rc : refused;
 		if (PQresultStatus(r) != PGRES_TUPLES_OK) {
 			pgconn_message(err, err_len, PQresultErrorMessage(r));
-			refused = -EBADMSG;
+			refused = is_of_the_moment(PQresultErrorField(r, PG_DIAG_SQLSTATE))
+					  ? -EAGAIN
+					  : -EBADMSG;
 		}
 		for (int i = 0; i < PQntuples(r); i++)
 			say_enrolled(entries, count, PQgetvalue(r, i, 0), PQgetvalue(r, i, 1));
@@ -390,6 +404,18 @@ static int send_each(struct enrolment_queue *q, const struct registry_source *sr
 	return 0;
 }
 
+static void say_delayed(struct enrolment_queue *q, size_t count, const char *err)
+{
+	char note[RATE_LIMIT_NOTE_MAX];
+	uint64_t suppressed;
+
+	if (rate_limit_pass(&q->delays, FAILURE_INTERVAL_US, &suppressed))
+		log_warn("enrolment_delayed", NULL,
+			 "%zu devices wait to be registered, as the database says: %s; does a "
+			 "transaction hold locks on the registry?%s",
+			 count, err, rate_limit_note(note, suppressed));
+}
+
 int enrolment_queue_send(struct enrolment_queue *q, const struct registry_source *src, char *err,
 			 size_t err_len)
 {
@@ -412,7 +438,10 @@ int enrolment_queue_send(struct enrolment_queue *q, const struct registry_source
 	else if (rc == -EBADMSG)
 		rc = send_each(q, src, entries, count, err, err_len);
 	free(entries);
-	return rc;
+	if (rc != -EAGAIN)
+		return rc;
+	say_delayed(q, count, err);
+	return 0;
 }
 
 /* --- What the database answers --- */

@@ -64,7 +64,8 @@ int enrolment_queue_fd(const struct enrolment_queue *q);
 
 /*
  * Send all that wait, with one call of enrol(), and say in the log who is new. If the database
- * refuses that call, one by one; who is refused alone is given up. 0; or a code of pgconn_exec that
+ * refuses that call, one by one; who is refused alone is given up. When it only cannot do it now,
+ * for a lock that somebody holds, they wait for the next call. 0; or a code of pgconn_exec that
  * means the connection is lost, with a message in err: they wait for the next one.
  */
 int enrolment_queue_send(struct enrolment_queue *q, const struct registry_source *src, char *err,

@@ -321,8 +321,10 @@ static int await_change(struct registry *r, const struct registry_source *src, c
 			until = r->next_load_us;
 		rc = pgconn_wait_woken(src->connection, r->stop_fd,
 				       enrolment_queue_fd(r->enrolments), until, err, ERR_LEN);
-	} while (rc > 0);
-	return rc;
+		/* Who enrols many may wake this without end, and others wait for what has changed.
+		 */
+	} while (rc > 0 && clock_monotonic_us() < until);
+	return rc > 0 ? 0 : rc;
 }
 
 /* One connection, until it fails or the registry is closed. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <libpq-fe.h>
 #include <openssl/evp.h>
 
 #include "core/base/clock.h"
@@ -34,7 +35,7 @@ static char path[64];
 static struct x509_ca ca;
 static uint8_t ca_fingerprint[FINGERPRINT_LEN];
 
-static atomic_int enrolled_lines, failed_lines;
+static atomic_int enrolled_lines, failed_lines, delayed_lines;
 
 static void count_line(enum log_level level, const char *line, void *arg)
 {
@@ -44,6 +45,8 @@ static void count_line(enum log_level level, const char *line, void *arg)
 		atomic_fetch_add(&enrolled_lines, 1);
 	if (strstr(line, "event=enrolment_failed"))
 		atomic_fetch_add(&failed_lines, 1);
+	if (strstr(line, "event=enrolment_delayed"))
+		atomic_fetch_add(&delayed_lines, 1);
 }
 
 static int start_all(void **state)
@@ -101,6 +104,7 @@ static int clean(void **state)
 	unlink(path);
 	atomic_store(&enrolled_lines, 0);
 	atomic_store(&failed_lines, 0);
+	atomic_store(&delayed_lines, 0);
 	return 0;
 }
 
@@ -122,9 +126,11 @@ static struct registry *open_registry(size_t max)
 	return r;
 }
 
-#define await(condition)                                                                           \
+#define await(condition) await_within(PATIENCE_S, condition)
+
+#define await_within(seconds, condition)                                                           \
 	do {                                                                                       \
-		int64_t give_up_us = clock_monotonic_us() + PATIENCE_S * US_PER_S;                 \
+		int64_t give_up_us = clock_monotonic_us() + (seconds)*US_PER_S;                    \
                                                                                                    \
 		while (!(condition)) {                                                             \
 			if (clock_monotonic_us() > give_up_us)                                     \
@@ -170,6 +176,21 @@ static enum refusal judge(struct registry *r, const struct enrolment *e)
 	identify_again(&who, s, e->id, CREDENTIAL_X509, e->fingerprint, 0);
 	snapshot_release(s);
 	return who.refusal;
+}
+
+/* Does it know the credential of sha256('x') as this principal's, revoked or not? */
+static bool has(struct registry *r, const char *id, bool revoked)
+{
+	const struct snapshot *s = registry_acquire(r);
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	const struct credential *c;
+	bool found;
+
+	assert_true(EVP_Digest("x", 1, fingerprint, NULL, EVP_sha256(), NULL));
+	c = snapshot_credential(s, CREDENTIAL_X509, fingerprint);
+	found = c && strcmp(c->principal->id, id) == 0 && c->revoked == revoked;
+	snapshot_release(s);
+	return found;
 }
 
 static bool registered(const char *id)
@@ -310,6 +331,69 @@ static void test_one_that_cannot_be_registered_does_not_harm_the_others(void **s
 	registry_close(r);
 }
 
+/* They wait, and are in; and what has changed meanwhile is in force all the same. */
+static void test_a_lock_delays_enrolments_and_nothing_else(void **state)
+{
+	struct registry *r = open_registry(10);
+	struct enrolment e = request(1);
+	PGconn *blocker = PQconnectdb(cluster.owner_url);
+
+	(void)state;
+	await(registry_confirmed(r));
+	pg_cluster_sql(&cluster, "insert into principal (id) values ('other');"
+				 "insert into credential (kind, fingerprint, principal)"
+				 " values ('x509', sha256('x'), 'other')");
+	await(has(r, "other", false));
+	PQclear(PQexec(blocker, "begin; lock table fieldgate.principal in share mode"));
+	assert_int_equal(enrol(r, &e), 0);
+	await(atomic_load(&delayed_lines) >= 1);
+	pg_cluster_sql(&cluster, "update credential set revoked_at = now()");
+	await_within(5, has(r, "other", true));
+	assert_int_equal(judge(r, &e), REFUSAL_NONE);
+	assert_int_equal(atomic_load(&failed_lines), 0);
+	PQclear(PQexec(blocker, "rollback"));
+	PQfinish(blocker);
+	/* Whatever wakes it. */
+	pg_cluster_sql(&cluster, "notify fieldgate_registry");
+	await(registered("new-1"));
+	await_answered(r, &e);
+	assert_int_equal(judge(r, &e), REFUSAL_NONE);
+	registry_close(r);
+}
+
+/* Each takes the database a while, and before it is done there are more. */
+static void test_many_enrolments_delay_no_change(void **state)
+{
+	struct registry *r = open_registry(10000);
+	int64_t until_us;
+	int n = 0;
+
+	(void)state;
+	await(registry_confirmed(r));
+	pg_cluster_sql(&cluster,
+		       "insert into principal (id) values ('other');"
+		       "insert into credential (kind, fingerprint, principal)"
+		       " values ('x509', sha256('x'), 'other');"
+		       "create function slow() returns trigger language plpgsql as $$ begin"
+		       " perform pg_sleep(0.05); return null; end $$;"
+		       "create trigger slow after insert on principal for each statement execute"
+		       " function slow()");
+	await(has(r, "other", false));
+	until_us = clock_monotonic_us() + 5 * US_PER_S;
+	while (clock_monotonic_us() < until_us && !has(r, "other", true)) {
+		struct enrolment e = request(n++);
+
+		enrol(r, &e);
+		if (n == 100)
+			pg_cluster_sql(&cluster, "update credential set revoked_at = now()"
+						 " where principal = 'other'");
+		usleep(3000);
+	}
+	assert_true(has(r, "other", true));
+	pg_cluster_sql(&cluster, "drop trigger slow on principal; drop function slow");
+	registry_close(r);
+}
+
 #define STORM  300
 #define OTHERS 20000 /* so that a load takes long enough for some to come meanwhile */
 
@@ -397,6 +481,8 @@ int main(void)
 		TEST(test_what_the_database_says_counts_in_the_end),
 		TEST(test_a_database_that_dies_keeps_them_waiting),
 		TEST(test_one_that_cannot_be_registered_does_not_harm_the_others),
+		TEST(test_a_lock_delays_enrolments_and_nothing_else),
+		TEST(test_many_enrolments_delay_no_change),
 		TEST(test_swaps_forget_nobody),
 	};
 
