@@ -62,27 +62,28 @@ static struct tls_peer *find_peer(const struct mosquitto *client)
 
 /* --- the key --- */
 
+/* What cannot be used leaves in force what was. */
 static const struct secret_keys *master_keys(void)
 {
+	struct secret_keys *fresh;
 	char err[512];
 
-	if (!tls.keys_tried &&
-	    secret_keys_open(&tls.keys, tls.plugin->config.secrets_key_file, err, sizeof(err)) != 0)
-		log_error("psk_unusable", NULL, "%s; then send the broker SIGHUP", err);
+	if (tls.keys_tried)
+		return tls.keys;
 	tls.keys_tried = true;
+	if (secret_keys_open(&fresh, tls.plugin->config.secrets_key_file, err, sizeof(err)) == 0) {
+		secret_keys_free(tls.keys);
+		tls.keys = fresh;
+	} else {
+		log_error("psk_unusable", NULL, "%s; then send the broker SIGHUP%s", err,
+			  tls.keys ? "; the former master keys stay in force" : "");
+	}
 	return tls.keys;
-}
-
-static void forget_keys(void)
-{
-	secret_keys_free(tls.keys);
-	tls.keys = NULL;
-	tls.keys_tried = false;
 }
 
 void tls_reload(void)
 {
-	forget_keys();
+	tls.keys_tried = false;
 }
 
 static uint64_t hash_of_material(const struct credential *c)
@@ -199,5 +200,7 @@ bool tls_psk_identify(struct identity *who, const struct plugin *p, const struct
 
 void tls_psk_close(void)
 {
-	forget_keys();
+	secret_keys_free(tls.keys);
+	tls.keys = NULL;
+	tls.keys_tried = false;
 }

@@ -103,6 +103,22 @@ static void free_cas(struct cas *c)
 		OPENSSL_free((void *)(uintptr_t)c->list[i].der);
 }
 
+/* Those that call themselves as its issuer does: there may be more than certificate_fault looks at.
+ */
+static void add_issuers(struct cas *to, const STACK_OF(X509) * from, X509 *x)
+{
+	STACK_OF(X509) *some = sk_X509_new_null();
+
+	for (int i = 0; some && i < sk_X509_num(from); i++) {
+		X509 *ca = sk_X509_value(from, i);
+
+		if (X509_NAME_cmp(X509_get_subject_name(ca), X509_get_issuer_name(x)) == 0)
+			sk_X509_push(some, ca);
+	}
+	add_cas(to, some);
+	sk_X509_free(some);
+}
+
 /* By the broker's cafile, what the peer sent and what the registry knows. */
 static void find_fault(struct certificate_finding *out, X509_STORE_CTX *chain)
 {
@@ -112,7 +128,7 @@ static void find_fault(struct certificate_finding *out, X509_STORE_CTX *chain)
 	int len = i2d_X509(X509_STORE_CTX_get0_cert(chain), &der);
 
 	add_cas(&anchors, trusted);
-	add_cas(&others, tls.authorities);
+	add_issuers(&others, tls.authorities, X509_STORE_CTX_get0_cert(chain));
 	add_cas(&others, X509_STORE_CTX_get0_untrusted(chain));
 	certificate_fault(out, der, len > 0 ? (size_t)len : 0, CERTIFICATE_DEVICE,
 			  clock_realtime_us() / US_PER_S,

@@ -59,6 +59,19 @@ def accepts(stack, broker, credentials):
         return False
 
 
+def test_the_fault_of_a_certificate_is_told_however_many_authorities_there_are(stack):
+    """None of them but the first is in the file that the broker has read."""
+    broker = stack.started()
+    for _ in range(10):
+        new(stack.fleet, "device-ca")
+    stack.in_force(broker)
+    expired = stack.fleet.forge("expired", "dev-1", stack.directory / "expired")
+    with pytest.raises(Closed):
+        attempt(stack, broker, expired)
+    (line,) = broker.wait_log("event=tls_refused .*dev-1")
+    assert "it expired on" in line
+
+
 def shown_by_broker(broker, credentials, trusted):
     """Its certificate; ssl.SSLCertVerificationError when `trusted` does not do for it."""
     context = mqtt.tls_context(trusted, (credentials.cert, credentials.key))

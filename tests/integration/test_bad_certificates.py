@@ -92,7 +92,7 @@ def test_same_name_and_another_key(stack, version):
     forged = stack.fleet.forge("other_key", "dev-1", stack.directory / "forged")
     line = refused_by_registry(stack, stack.started(), forged, version)
     assert " device=dev-1 " in line
-    assert "certificate not registered; dev-1 has 1 other credential(s): was the key replaced?" in line
+    assert "dev-1 is registered with another certificate: this one is not, and it has 1 other" in line
 
 
 def test_revoked(stack, version):

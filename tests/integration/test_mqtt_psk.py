@@ -255,3 +255,16 @@ def test_without_a_master_key_it_is_refused_and_a_reload_mends_it(psks):
     broker.sighup()
     broker.wait_log("Reloading config", since)
     psks.client(broker, psk).accepted()
+
+
+def test_master_keys_that_cannot_be_read_any_more_stay_in_force(psks):
+    psk = psks.keys("dev-1")
+    broker = psks.broker()
+    psks.client(broker, psk).accepted()
+    psks.file.write_text("")
+    since = broker.log_position()
+    broker.sighup()
+    broker.wait_log("Reloading config", since)
+    psks.client(broker, psk, client_id="dev-1").accepted()
+    (line,) = broker.wait_log("event=psk_unusable")
+    assert "the former master keys stay in force" in line

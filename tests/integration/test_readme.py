@@ -66,5 +66,5 @@ def test_files_that_it_links_to_are_there():
 
 def test_every_make_target_that_it_names_is_explained_by_make_help():
     text = subprocess.run(["make", "-s", "help"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
-    known = set(re.findall(r"^  ([a-z]+) ", text, re.M))
-    assert set(re.findall(r"`make ([a-z]+)", README)) <= known
+    known = set(re.findall(r"^  ([a-z-]+) ", text, re.M))
+    assert set(re.findall(r"`make ([a-z-]+)", README)) <= known
