@@ -7,7 +7,9 @@ import ssl
 
 import pytest
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import utils
 
 from harness import mqtt
 from harness.coap_client import ClientError
@@ -190,6 +192,45 @@ def test_suspended_after_enrolment_is_out(world, protocol):
     eventually(lambda: not world.tries(protocol, device), WITHIN_S, "refusal")
     assert world.says(protocol, "pki/fleet resume new-1")
     assert len(daemon.log_lines("event=device_enrolled")) == 1
+
+
+def give_another_form(credentials):
+    """The same certificate with the other signature that is as good: (r, n - s), of another SHA-256."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    certificate = credentials.certificate
+    r, s = utils.decode_dss_signature(certificate.signature)
+    old, new = certificate.signature, utils.encode_dss_signature(r, order - s)
+
+    def lengthened(head, body):
+        """head: a tag and what stands before body."""
+        content = head[1:] + body
+        size = len(content)
+        return head[:1] + (bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")) + content
+
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    bits = lengthened(b"\x03\x00", old)
+    assert der.endswith(bits) and der[1] == 0x82
+    changed = lengthened(der[:1] + der[4:-len(bits)], lengthened(b"\x03\x00", new))
+    pem = x509.load_der_x509_certificate(changed).public_bytes(serialization.Encoding.PEM)
+    credentials.cert.write_bytes(pem)
+
+
+@both
+def test_another_form_of_a_revoked_certificate_is_refused(world, protocol):
+    """Its device was deleted: nothing but revoked_certificate knows it."""
+    world.authority("active")
+    device = world.unknown("new-1")
+    daemon = world.start(protocol)
+    assert world.tries(protocol, device)
+    world.wait_enrolled("new-1")
+    world.coap.set_state("new-1", "revoked")
+    world.query("delete from principal")
+    before = device.fingerprint
+    give_another_form(device)
+    assert device.fingerprint != before
+    why = "not enrolled: its certificate was revoked before new-1 was deleted"
+    eventually(lambda: not world.tries(protocol, device) and daemon.log_lines(why), WITHIN_S, "refusal")
+    assert world.query("select id from principal") == []
 
 
 # --- Pending ---
