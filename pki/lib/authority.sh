@@ -104,7 +104,8 @@ make_authority() { # KIND ORGANISATION [KEY-URI [ENCRYPT]]
 }
 
 # The two files that others are given: ca.pem, what devices are to trust, and device-ca-chain.pem, whose devices the
-# servers accept. They follow from the directories. Those that are others than before to BUNDLES_CHANGED.
+# servers accept. They follow from the directories. Those that are others than before to BUNDLES_CHANGED. It is called
+# where `set -e` is off, too: a file that was cut short by a full disk must not get its place.
 write_bundles() { # SCRATCH-DIRECTORY
 	local scratch=$1 file directories
 	BUNDLES_CHANGED=()
@@ -114,14 +115,14 @@ write_bundles() { # SCRATCH-DIRECTORY
 			authorities_in_force root
 		)
 		((${#directories[@]} > 0)) || continue
-		(cd -- "$FLEET_DIR" && cat -- "${directories[@]/%//cert.pem}") >"$scratch/$file"
+		(cd -- "$FLEET_DIR" && cat -- "${directories[@]/%//cert.pem}") >"$scratch/$file" || return
 		if ! cmp -s -- "$scratch/$file" "$FLEET_DIR/$file"; then
-			sync -- "$scratch/$file"
-			mv -- "$scratch/$file" "$FLEET_DIR/$file"
+			sync -- "$scratch/$file" || return
+			mv -- "$scratch/$file" "$FLEET_DIR/$file" || return
 			BUNDLES_CHANGED+=("$FLEET_DIR/$file")
 		fi
 	done
-	sync -- "$FLEET_DIR"
+	sync -- "$FLEET_DIR" || return
 }
 
 # Rows of fieldgate.authority for the device CAs of the directory that have none.
