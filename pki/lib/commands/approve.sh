@@ -80,26 +80,42 @@ SQL
 
 # Rows with their state at the time of asking: of those that wait, only those that still wait are let in.
 approve_rows() { # ANSWER
-	local id state by note waiting=() let_in how
-	while IFS='|' read -r id state by note; do
-		[[ $state != pending ]] || waiting+=("$id")
-	done <<<"$1"
-	let_in=$'\n'$(query_rows "ids=$(IFS=, && printf '%s' "${waiting[*]}")" <<'SQL'
-update fieldgate.principal set state = 'active'
-	where id = any (string_to_array(:'ids', ',')) and state = 'pending' returning id;
-SQL
-	)$'\n'
+	local id state by note answer how
+	local -A let_in=()
+	answer=$(approve_script "$1" | query_rows)
+	while IFS= read -r id; do
+		[[ -z $id ]] || let_in[$id]=yes
+	done <<<"$answer"
 	while IFS='|' read -r id state by note; do
 		if [[ $state != pending ]]; then
 			say "$id is active already"
-		elif [[ $let_in == *$'\n'$id$'\n'* ]]; then
+		elif [[ -n ${let_in[$id]:-} ]]; then
 			how=${by:+certificate of $by}
 			say "approved $id: ${how:-registered without a certificate}${note:+, $note}"
 		else
 			warn "$id was changed by somebody else in this moment: fleet show $id"
 		fi
 	done <<<"$1"
-	[[ $let_in != *[!$'\n']* ]] || note "who was approved may connect within 5 s"
+	((${#let_in[@]} == 0)) || note "who was approved may connect within 5 s"
+}
+
+# Those of an authority may be more than an argument holds.
+approve_script() { # ANSWER
+	local id state
+	cat <<'SQL'
+begin;
+create temporary table waiting (id text) on commit drop;
+copy waiting from stdin;
+SQL
+	while IFS='|' read -r id state _; do
+		[[ $state != pending ]] || printf '%s\n' "$id"
+	done <<<"$1"
+	cat <<'SQL'
+\.
+update fieldgate.principal p set state = 'active' from waiting
+	where p.id = waiting.id and p.state = 'pending' returning p.id;
+commit;
+SQL
 }
 
 approve_all_of() { # AUTHORITY
