@@ -61,7 +61,26 @@ read_requests() {
 	answer=$(run_cert requests)
 	mapfile -t REQUEST_KEYS <<<"$answer"
 }
-export REQUEST_KEYS
+export REQUEST_KEYS KEY_OWNER
+
+# Whose certificate in the directory is for which key, to KEY_OWNER, by the fingerprint of the key. One that cannot be
+# read belongs to nobody.
+read_key_owners() {
+	local files=("$FLEET_DIR"/{devices,services}/*/cert.pem) answer name key count
+	declare -gA KEY_OWNER=()
+	while ((${#files[@]} > 0)); do
+		answer=$("$CERT_TOOL" show "${files[@]:0:ASK_MAX}" 2>/dev/null) || true
+		count=0
+		while IFS=$'\t' read -r name _ _ _ _ key _; do
+			[[ -n $key ]] || continue
+			KEY_OWNER[$key]=$name
+			count=$((count + 1))
+		done <<<"$answer"
+		# fieldgate-cert ends at the first that it cannot read: that one is left out.
+		((count == ASK_MAX)) || count=$((count + 1))
+		files=("${files[@]:count}")
+	done
+}
 
 # Does the certificate that was read last end within so many days?
 certificate_ends_within() { # DAYS

@@ -11,7 +11,8 @@ readonly TAB=$'\t'
 # and WANTED_KEY the fingerprint of its key; both are empty for a key that is made here.
 declare -A WANTED_REQUEST=() WANTED_KEY=() WANTED_DAYS=() WANTED_STATE=() WANTED_POLICY=() WANTED_NOTE=()
 # What the registry knows, by id. KNOWN_UNTIL is the end of the last valid certificate, KNOWN_SERIAL its serial number.
-declare -A KNOWN_KIND=() KNOWN_STATE=() KNOWN_POLICY=() KNOWN_UNTIL=() KNOWN_SERIAL=() KNOWN_POLICIES=()
+# KNOWN_REVOKED are fingerprints of revoked certificates whose rows were deleted.
+declare -A KNOWN_KIND=() KNOWN_STATE=() KNOWN_POLICY=() KNOWN_UNTIL=() KNOWN_SERIAL=() KNOWN_POLICIES=() KNOWN_REVOKED=()
 # What was made, by id.
 declare -A PROVISIONED_UNTIL=() PROVISIONED_SERIAL=()
 PROVISION_KIND=device PROVISION_REVOKE_OLD=no
@@ -28,11 +29,13 @@ want_request() { # ID FILE KEY-FINGERPRINT
 # What does the registry say of these? At most 1000, their ids are one argument.
 provision_ask() { # ID...
 	local answer what id rest
-	KNOWN_KIND=() KNOWN_STATE=() KNOWN_POLICY=() KNOWN_UNTIL=() KNOWN_SERIAL=() KNOWN_POLICIES=()
+	KNOWN_KIND=() KNOWN_STATE=() KNOWN_POLICY=() KNOWN_UNTIL=() KNOWN_SERIAL=() KNOWN_POLICIES=() KNOWN_REVOKED=()
 	answer=$(query_rows "ids=$(IFS=, && printf '%s' "$*")" <<'SQL'
 select 'database', system_identifier || '/' || d.oid
 	from pg_control_system(), pg_database d where d.datname = current_database();
 select 'policy', name from fieldgate.policy;
+select 'revoked', encode(fingerprint, 'hex') from fieldgate.revoked_certificate
+	where kind = 'x509' and principal = any (string_to_array(:'ids', ','));
 select 'principal', p.id, p.kind, p.state, p.policy,
 	case when count(c.*) > 0 then coalesce(
 		to_char(max(coalesce(c.not_after, 'infinity')) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'infinity')
@@ -47,6 +50,7 @@ SQL
 		case $what in
 		database) PROVISION_DATABASE=$id ;;
 		policy) KNOWN_POLICIES[$id]=yes ;;
+		revoked) KNOWN_REVOKED[$id]=yes ;;
 		principal)
 			IFS='|' read -r "KNOWN_KIND[$id]" "KNOWN_STATE[$id]" "KNOWN_POLICY[$id]" "KNOWN_UNTIL[$id]" \
 				"KNOWN_SERIAL[$id]" <<<"$rest"
@@ -113,6 +117,8 @@ provision_make() { # ID...
 		issue device "$FLEET_DIR/device-ca" "$days" <"$STAGE/jobs"
 		for key in "${ISSUED[@]}"; do
 			parse_certificate "$key"
+			[[ ${WANTED_KEY[$CERT_NAME]:-$CERT_KEY_FINGERPRINT} == "$CERT_KEY_FINGERPRINT" ]] ||
+				die "the request of $CERT_NAME has changed while it was worked on: see who writes to it, and run this again"
 			provision_enter "$CERT_NAME"
 		done
 	done
@@ -135,14 +141,16 @@ provision_enter() { # ID
 	PROVISIONED_SERIAL[$1]=$CERT_SERIAL PROVISIONED_UNTIL[$1]=$CERT_NOT_AFTER
 }
 
-# Is there a certificate of it already, valid, of one of our CAs, and for the key of the request, if there is one?
+# Is there a certificate of it already, valid and not revoked, of one of our CAs, and for the key of the request, if
+# there is one?
 provision_is_here() { # ID
 	local file=$FLEET_DIR/$PLACE/cert.pem authority
 	[[ -r $file ]] || return 1
 	while IFS= read -r authority; do
 		is_valid "$file" "$FLEET_DIR/$authority" device || continue
 		read_certificate "$file" "$FLEET_DIR/$authority"
-		[[ $CERT_NAME == "$1" && ${WANTED_KEY[$1]:-$CERT_KEY_FINGERPRINT} == "$CERT_KEY_FINGERPRINT" ]]
+		[[ -z ${KNOWN_REVOKED[$CERT_FINGERPRINT]:-} && $CERT_NAME == "$1" &&
+			${WANTED_KEY[$1]:-$CERT_KEY_FINGERPRINT} == "$CERT_KEY_FINGERPRINT" ]]
 		return
 	done < <(authorities_in_force device-ca)
 	return 1
@@ -151,7 +159,7 @@ provision_is_here() { # ID
 # The request of --csr, a file or - for stdin, for this one: into the stage, where it stays as it is while it is
 # looked at.
 provision_take_request() { # FILE ID
-	local file=$STAGE/request name=$1
+	local file=$STAGE/request name=$1 owner
 	if [[ $1 == - ]]; then
 		name=stdin
 		cat >"$file"
@@ -160,6 +168,9 @@ provision_take_request() { # FILE ID
 	fi
 	read_requests <<<"csr:$file"
 	[[ ${REQUEST_KEYS[0]} != -* ]] || die "$name is no request that can be signed: ${REQUEST_KEYS[0]#*"$TAB"}"
+	read_key_owners
+	owner=${KEY_OWNER[${REQUEST_KEYS[0]}]:-$2}
+	[[ $owner == "$2" ]] || die "$name is a request for the key of $owner: each device has a key of its own"
 	want_request "$2" "$file" "${REQUEST_KEYS[0]}"
 }
 

@@ -159,7 +159,7 @@ batch_take_request() { # ID VALUE
 
 # All requests at once, by one start of fieldgate-cert.
 batch_check_requests() {
-	local id ids=() i
+	local id ids=() i owner
 	local -A line_of=()
 	for id in "${BATCH_IDS[@]}"; do
 		[[ -z ${WANTED_REQUEST[$id]:-}${BATCH_TEXT[$id]:-} ]] || ids+=("$id")
@@ -168,13 +168,17 @@ batch_check_requests() {
 	read_requests < <(for id in "${ids[@]}"; do
 		printf '%s\n' "${WANTED_REQUEST[$id]:+csr:}${WANTED_REQUEST[$id]:-text:${BATCH_TEXT[$id]}}"
 	done)
+	read_key_owners
 	for i in "${!ids[@]}"; do
 		id=${ids[i]}
+		owner=${KEY_OWNER[${REQUEST_KEYS[i]}]:-$id}
 		if [[ ${REQUEST_KEYS[i]} == -* ]]; then
 			batch_fault "${BATCH_LINE[$id]}" "csr: ${REQUEST_KEYS[i]#*"$TAB"}"
 		elif [[ -n ${line_of[${REQUEST_KEYS[i]}]:-} ]]; then
 			batch_fault "${BATCH_LINE[$id]}" "csr: the request of line ${line_of[${REQUEST_KEYS[i]}]} is of the" \
 				"same key, and each device has one of its own"
+		elif [[ $owner != "$id" ]]; then
+			batch_fault "${BATCH_LINE[$id]}" "csr: it is for the key of $owner, and each device has one of its own"
 		else
 			line_of[${REQUEST_KEYS[i]}]=${BATCH_LINE[$id]}
 			want_request "$id" "${WANTED_REQUEST[$id]:-}" "${REQUEST_KEYS[i]}"
