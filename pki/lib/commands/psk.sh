@@ -103,13 +103,19 @@ master_key_file() { # KEY-FILE
 	[[ -n $1 || -z ${FIELDGATE_MASTER_KEY:-} ]] || MASTER_KEY_FILE=-
 }
 
-# The same; the one of this directory is made when it is not there.
+# Nobody changes master keys between here and the row that is sealed with one: fleet rekey says which are not needed
+# any more. A key file of one's own may be used without a directory.
+lock_master_keys() {
+	[[ ! -w $FLEET_DIR ]] || lock_directory
+}
+
+# Where they are, as master_key_file says; the one of this directory is made when it is not there.
 psk_key_file() { # KEY-FILE
 	local file=$FLEET_DIR/master.key
 	master_key_file "$1"
+	[[ -n $1 || $MASTER_KEY_FILE == - ]] || mkdir -p -- "$FLEET_DIR"
+	lock_master_keys
 	[[ -z $1 && $MASTER_KEY_FILE != - ]] || return 0
-	mkdir -p -- "$FLEET_DIR"
-	lock_directory
 	[[ ! -e $file ]] || return 0
 	"$SECRET_TOOL" make-key "$file" || die "$file could not be made"
 	note "made $file, which seals pre-shared keys: the CoAP server needs it as secrets.key_file." \

@@ -46,6 +46,7 @@ rekey_main() {
 
 	find_secret_tool
 	rekey_find_file "$file"
+	[[ $dry_run == yes ]] || lock_master_keys
 	if [[ $new == yes ]]; then
 		rekey_add_key
 		return
