@@ -76,7 +76,8 @@ server_main() {
 	say "made: $place/{key,cert,chain}.pem for ${sans[*]}, valid until $CERT_NOT_AFTER"
 }
 
-# All files of the server in the stage; the keys only when they are new ones.
+# All files of the server in the stage; the keys only when they are new ones. Who pins its key hears of a change that
+# was not asked for, or could not be announced.
 server_make() { # NAME SAN DAYS PLACE NEW-KEY
 	local key ca=$FLEET_DIR/server-ca
 	if [[ $5 == no && -r $4/key.pem ]]; then
@@ -84,8 +85,12 @@ server_make() { # NAME SAN DAYS PLACE NEW-KEY
 	elif [[ -r $4/next-key.pem ]]; then
 		cp -- "$4/next-key.pem" "$STAGE/key.pem"
 		key=key:$STAGE/key.pem
+		[[ $5 == yes || ! -e $4/cert.pem ]] || warn "$4/key.pem is not here: the certificate is for the next key," \
+			"whose pin only those devices have that were given both (fleet anchors)"
 	else
 		key=new:$STAGE/key.pem
+		[[ ! -e $4/cert.pem ]] || warn "$4 had no next key: this is one whose pin no device has. Give those that" \
+			"pin the new pins (fleet anchors) before the server reads it"
 	fi
 	job "$1" "$2" "$key" "$STAGE/cert.pem" >"$STAGE/jobs"
 	issue server "$ca" "$3" <"$STAGE/jobs"
