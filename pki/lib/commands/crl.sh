@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # fleet crl: lists of revoked certificates for third parties. Our servers read the registry, and no list.
 
-readonly CRL_DAYS=30
+readonly CRL_DAYS=30 CRL_DAYS_MAX=3650
 
 crl_help() {
 	cat <<'HELP'
@@ -28,6 +28,7 @@ crl_main() {
 		--days)
 			need_value "$@"
 			check_days "$2"
+			(($2 <= CRL_DAYS_MAX)) || usage_error "--days is $CRL_DAYS_MAX at most: who reads a list waits so long for news"
 			days=$2
 			shift
 			;;

@@ -15,7 +15,7 @@ credentials are left out.
   --days N   how far to look ahead (30)
   --ids      only the ids of the devices without a newer credential, one a line, for xargs
 
-example: fleet expiring --days 60 --ids | xargs -r fleet renew --
+example: fleet expiring --days 60 --ids | xargs -r -n 1000 fleet renew --
 HELP
 }
 
