@@ -16,8 +16,8 @@ directory its name. Run again, it renews when the names are others or less than 
 otherwise says what exists. Reload the broker after a renewal (SIGHUP). Needs no database.
 
   --days N    valid for N days (825)
-  --renew     renew now; the key stays the same
-  --new-key   renew now with the next key, and make another next one
+  --renew     renew now; the key stays the same, and so do the names when only the first is given
+  --new-key   the same with the next key, and make another next one
 
 Made: servers/NAME/key.pem, cert.pem, and chain.pem (certificate and server CA: the broker's certfile); and
 next-key.pem, the key that --new-key will use. Devices that pin the server's key pin both (fleet anchors), so
@@ -63,6 +63,9 @@ server_main() {
 	require_ca server-ca
 	new_stage server
 	place=$FLEET_DIR/servers/$name
+	if [[ $renew == yes && ${#names[@]} == 1 && -r $place/cert.pem ]]; then
+		IFS=, read -r -a sans <<<"$(run_cert names "$place/cert.pem")"
+	fi
 	server_make "$name" "$(IFS=, && printf '%s' "${sans[*]}")" "$days" "$place" "$new_key"
 	if [[ $renew == no ]] && server_is_good "$place"; then
 		server_add_next_key "$name"
