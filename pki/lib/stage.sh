@@ -77,14 +77,22 @@ recover_stages() { # COMMAND...
 }
 
 # For commands that only ask or change the registry: recover, if there is something and nobody is at it. Without a
-# registry only what needs none: these commands.
+# registry only what needs none: these commands. A disk that is full must not be in the way of fleet revoke.
 recover_if_idle() { # [COMMAND...]
 	(($# > 0)) || set -- "${FLEET_STAGES[@]}"
-	local stages=("$FLEET_DIR"/stage/*.*)
+	local stages=("$FLEET_DIR"/stage/*.*) status
 	[[ (-d ${stages[0]} || -d $FLEET_DIR/modem) && -w $FLEET_DIR ]] || return 0
 	exec {FLEET_LOCK}>>"$FLEET_DIR/.lock"
 	if flock -n "$FLEET_LOCK"; then
-		recover_stages "$@"
+		# Not in a condition, where `set -e` would be off for all that it calls.
+		set +e
+		(
+			set -e
+			recover_stages "$@"
+		)
+		status=$?
+		set -e
+		((status == 0)) || warn "what an interrupted command has left in $FLEET_DIR/stage could not be completed"
 		modem_tell_unfinished
 	fi
 	unlock_directory
