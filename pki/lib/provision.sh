@@ -26,11 +26,15 @@ want_request() { # ID FILE KEY-FINGERPRINT
 	WANTED_REQUEST[$1]=$2 WANTED_KEY[$1]=$3
 }
 
-# What does the registry say of these? At most 1000, their ids are one argument.
+# What does the registry say of these? At most 1000, their ids are one argument. A device CA that is retired there, from
+# another copy of this directory, signs nothing more: no server would accept it.
 provision_ask() { # ID...
 	local answer what id rest
 	KNOWN_KIND=() KNOWN_STATE=() KNOWN_POLICY=() KNOWN_UNTIL=() KNOWN_SERIAL=() KNOWN_POLICIES=() KNOWN_REVOKED=()
-	answer=$(query_rows "ids=$(IFS=, && printf '%s' "$*")" <<'SQL'
+	read_authority device-ca
+	answer=$(query_rows "ids=$(IFS=, && printf '%s' "$*")" "authority=$AUTHORITY_FINGERPRINT" <<'SQL'
+select 'retired', name from fieldgate.authority
+	where fingerprint = decode(:'authority', 'hex') and retired_at is not null;
 select 'database', system_identifier || '/' || d.oid
 	from pg_control_system(), pg_database d where d.datname = current_database();
 select 'policy', name from fieldgate.policy;
@@ -49,6 +53,8 @@ SQL
 	while IFS='|' read -r what id rest; do
 		case $what in
 		database) PROVISION_DATABASE=$id ;;
+		retired) die "$id, which signs here, is retired in the registry: $FLEET_DIR is an old copy. Take the one" \
+			"where it was retired (fleet ca list)" ;;
 		policy) KNOWN_POLICIES[$id]=yes ;;
 		revoked) KNOWN_REVOKED[$id]=yes ;;
 		principal)

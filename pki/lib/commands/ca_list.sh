@@ -48,7 +48,7 @@ SQL
 }
 
 ca_list_directory() { # DIRECTORY-OR-PATTERN
-	local place directory key state registered kind enrolment=- policy=- credentials=-
+	local place directory key state registered there kind enrolment=- policy=- credentials=-
 	# shellcheck disable=SC2231 # a pattern
 	for place in "$FLEET_DIR"/$1; do
 		[[ -e $place/cert.pem ]] || continue
@@ -63,12 +63,24 @@ ca_list_directory() { # DIRECTORY-OR-PATTERN
 		[[ ! -e $place/retired ]] || state=retired
 		registered=${CA_REGISTERED[$AUTHORITY_FINGERPRINT]:-}
 		if [[ -n $registered ]]; then
-			IFS='|' read -r _ _ _ enrolment policy credentials <<<"$registered"
+			IFS='|' read -r _ there _ enrolment policy credentials <<<"$registered"
+			ca_list_compare "$state" "$there"
 			unset "CA_REGISTERED[$AUTHORITY_FINGERPRINT]"
 		fi
 		CA_LINES+=("$AUTHORITY_NAME|$kind|$state|${AUTHORITY_NOT_AFTER%%[ T]*}|$key|$enrolment|$policy|$credentials")
 		enrolment=- policy=- credentials=-
 	done
+}
+
+# Of the CA that was read last: a registry from a backup, or a copy of a directory, may not know that it is retired.
+ca_list_compare() { # STATE STATE-IN-REGISTRY
+	if [[ $1 == retired && $2 != retired ]]; then
+		warn "$AUTHORITY_NAME is retired in $FLEET_DIR and in force in the registry, which may be from a backup:" \
+			"fleet ca retire $AUTHORITY_NAME"
+	elif [[ $1 != retired && $2 == retired ]]; then
+		warn "$AUTHORITY_NAME is retired in the registry and not in $FLEET_DIR, which may be an old copy: take the one" \
+			"where it was retired"
+	fi
 }
 
 # Those of another directory that works with the same registry.
