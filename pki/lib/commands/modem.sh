@@ -206,6 +206,45 @@ modem_take_offline() {
 	say "modem at $MODEM_PORT: $firmware, IMEI ${imei:-unknown}$([[ $mode != 1 ]] || printf ', online: it goes offline now')"
 	MODEM_IMEI=$imei
 	modem_do offline
+	modem_check_owner
+}
+
+# Is it that of another device, whose key would be gone? A modem lists the SHA-256 of what it was given: of the file of a
+# certificate, and of an identity, which is the fingerprint of its pre-shared key.
+modem_check_owner() {
+	local answer type sha file certificate='' identity='' owner
+	answer=$(modem_do list "$MODEM_TAG_USED")
+	while IFS=$TAB read -r type sha; do
+		[[ $sha =~ ^[0-9A-Fa-f]{64}$ ]] || continue
+		case $type in
+		1) certificate=${sha,,} ;;
+		4) identity=${sha,,} ;;
+		esac
+	done <<<"$answer"
+	if [[ -n $certificate ]]; then
+		file=$(modem_find_file "$certificate")
+		certificate=
+		if [[ -n $file ]]; then
+			[[ -n ${CERT_TOOL:-} ]] || find_cert_tool
+			read_certificate "$file"
+			certificate=$CERT_FINGERPRINT
+		fi
+	fi
+	owner=$(query_rows "id=$MODEM_ID" "certificate=$certificate" "identity=$identity" <<'SQL'
+select min(c.principal) from fieldgate.credential c join fieldgate.principal p on p.id = c.principal
+	where c.principal <> :'id' and c.revoked_at is null and p.state <> 'revoked'
+		and (c.kind = 'x509' and c.fingerprint = decode(:'certificate', 'hex')
+			or c.kind = 'psk' and c.fingerprint = decode(:'identity', 'hex'));
+SQL
+	)
+	[[ -z $owner ]] || die "the modem at $MODEM_PORT has in tag $MODEM_TAG_USED what $owner connects with, and has kept it:" \
+		"is this the right port? If it is to be $MODEM_ID from now on: fleet revoke $owner first, or another --tag"
+}
+
+# The certificate in the directory whose file has this SHA-256.
+modem_find_file() { # SHA256
+	printf '%s\0' "$FLEET_DIR"/devices/*/cert.pem | xargs -0 sha256sum -- 2>/dev/null |
+		sed -n "s/^$1  //p" || true
 }
 
 # From here on the device cannot connect before modem_end.
