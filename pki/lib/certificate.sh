@@ -61,19 +61,20 @@ read_requests() {
 	answer=$(run_cert requests)
 	mapfile -t REQUEST_KEYS <<<"$answer"
 }
-export REQUEST_KEYS KEY_OWNER
+export REQUEST_KEYS KEY_OWNER KEY_OF
 
-# Whose certificate in the directory is for which key, to KEY_OWNER, by the fingerprint of the key. One that cannot be
-# read belongs to nobody.
+# Whose certificate in the directory is for which key, to KEY_OWNER, by the fingerprint of the key, and to KEY_OF, by the
+# owner. One that cannot be read belongs to nobody.
+declare -A KEY_OWNER=() KEY_OF=()
 read_key_owners() {
 	local files=("$FLEET_DIR"/{devices,services}/*/cert.pem) answer name key count
-	declare -gA KEY_OWNER=()
+	KEY_OWNER=() KEY_OF=()
 	while ((${#files[@]} > 0)); do
 		answer=$("$CERT_TOOL" show "${files[@]:0:ASK_MAX}" 2>/dev/null) || true
 		count=0
 		while IFS=$'\t' read -r name _ _ _ _ key _; do
 			[[ -n $key ]] || continue
-			KEY_OWNER[$key]=$name
+			KEY_OWNER[$key]=$name KEY_OF[$name]=$key
 			count=$((count + 1))
 		done <<<"$answer"
 		# fieldgate-cert ends at the first that it cannot read: that one is left out.

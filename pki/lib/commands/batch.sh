@@ -215,9 +215,13 @@ batch_sort() {
 	done
 }
 
-# Is it there already? Then it is counted.
+# Is it there already? Then it is counted. A certificate for another key than that of the request helps nobody.
 batch_judged() { # ID
 	[[ -n ${KNOWN_UNTIL[$1]:-} ]] || return 1
+	if [[ -n ${WANTED_KEY[$1]:-} && ${KEY_OF[$1]:-${WANTED_KEY[$1]}} != "${WANTED_KEY[$1]}" ]]; then
+		batch_failed "$1" "has a certificate for another key than that of the request: fleet renew $1 --csr FILE makes one"
+		return
+	fi
 	BATCH_OUTCOME[$1]=existed BATCH_SERIAL[$1]=${KNOWN_SERIAL[$1]} BATCH_UNTIL[$1]=${KNOWN_UNTIL[$1]}
 	BATCH_EXISTED=$((BATCH_EXISTED + 1))
 }

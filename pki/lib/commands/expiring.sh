@@ -15,6 +15,8 @@ credentials are left out.
   --days N   how far to look ahead (30)
   --ids      only the ids of the devices without a newer credential, one a line, for xargs
 
+Of the directory, if it is here: servers and CAs that end within N days are warned of.
+
 example: fleet expiring --days 60 --ids | xargs -r -n 1000 fleet renew --
 HELP
 }
@@ -36,6 +38,7 @@ expiring_main() {
 	done
 	require_database
 	recover_if_idle
+	expiring_directory "$days"
 	if [[ $ids == yes ]]; then
 		expiring_query "select device from ending where not newer group by device order by device collate \"C\"" |
 			query_rows "days=$days"
@@ -50,6 +53,25 @@ expiring_main() {
 			from ending order by not_after, device collate \"C\"" |
 			query -P border=0 -P footer=off "days=$days"
 	fi
+}
+
+# What the registry does not know.
+expiring_directory() { # DAYS
+	local kind place
+	[[ -r $FLEET_DIR/root/cert.pem ]] || return 0
+	find_cert_tool
+	for place in "$FLEET_DIR"/servers/*; do
+		[[ -r $place/cert.pem ]] || continue
+		read_certificate "$place/cert.pem"
+		! certificate_ends_within "$1" || warn "the server ${place##*/} has a certificate until $CERT_NOT_AFTER:" \
+			"fleet server ${place##*/} --renew"
+	done
+	for kind in root device-ca server-ca; do
+		[[ -r $FLEET_DIR/$kind/cert.pem ]] || continue
+		read_certificate "$FLEET_DIR/$kind/cert.pem"
+		! certificate_ends_within "$1" || warn "the $kind ends on $CERT_NOT_AFTER, and what it has signed ends with" \
+			"it: fleet ca new $kind"
+	done
 }
 
 # newer: another of the same kind is valid beyond the days asked for.
