@@ -10,8 +10,10 @@ import shutil
 import subprocess
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness.modem import PRIVATE_KEY, PSK, SimulatedModem
 from harness.pki import CERT, FLEET, Fleet, certificate_request
 from harness.postgres import fresh_database
 
@@ -238,3 +240,122 @@ def test_master_key_is_not_changed_while_another_command_seals(fleet, command):
             assert running.returncode == 0
         finally:
             running.kill()
+
+
+# --- copies and backups ---
+
+
+def test_copy_of_a_directory_does_not_sign_with_a_retired_authority(fleet, tmp_path):
+    """Another machine has made a new device CA and retired the former one, which here still signs."""
+    fleet.add("dev-1")
+    copy = Fleet(shutil.copytree(fleet.dir, tmp_path / "copy"), fleet.database_url)
+    name = fleet.query("select name from fieldgate.authority")[0][0]
+    fleet.run("ca", "new", "device-ca")
+    fleet.run("ca", "retire", name, "--force")
+    (tmp_path / "list.csv").write_text("id\ndev-2\n")
+    for command in (["add", "dev-2"], ["renew", "dev-1"], ["batch", tmp_path / "list.csv"]):
+        result = copy.run(*command, check=False)
+        assert result.returncode == 1
+        assert name in result.stderr and "retired" in result.stderr
+    assert fleet.query("select id from fieldgate.principal") == [("dev-1",)]
+    assert f"{name} is retired in the registry" in copy.run("ca", "list").stderr
+    assert fleet.run("ca", "list").stderr == ""
+
+
+def test_authority_that_a_restored_registry_has_in_force_again_is_named(fleet):
+    fleet.add("dev-1")
+    name = fleet.query("select name from fieldgate.authority")[0][0]
+    fleet.run("ca", "new", "device-ca")
+    fleet.run("ca", "retire", name, "--force")
+    fleet.query("update fieldgate.authority set retired_at = null")
+    assert f"fleet ca retire {name}" in fleet.run("ca", "list").stderr
+    fleet.run("ca", "retire", name)
+    assert fleet.query("select retired_at is null from fieldgate.authority where name = %s", (name,)) == [(False,)]
+    assert fleet.run("ca", "list").stderr == ""
+
+
+# --- advice that is followed ---
+
+
+@pytest.mark.parametrize("how", ["--renew", "--new-key"])
+def test_renewal_as_it_is_advised_keeps_the_names_of_a_server(alone, how):
+    """fleet ca new, verify and README say fleet server NAME --renew."""
+    alone.run("server", "broker.example.com", "192.0.2.7", "2001:db8::7", "b.example.com")
+    before = names(alone)
+    assert "renewed" not in alone.run("server", "broker.example.com", how).stderr
+    assert names(alone) == before
+    assert len(before) == 4
+    # Other names are those that are given.
+    alone.run("server", "broker.example.com", "192.0.2.8", how)
+    assert names(alone) == ["broker.example.com", "192.0.2.8"]
+    alone.run("server", "broker.example.com")
+    assert names(alone) == ["broker.example.com"]
+
+
+def names(fleet):
+    certificate = x509.load_pem_x509_certificate((fleet.dir / "servers/broker.example.com/cert.pem").read_bytes())
+    return [str(n.value) for n in certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+
+
+def test_revocation_is_not_held_up_by_what_cannot_be_completed(fleet, tmp_path):
+    """The disk is full, and an interrupted add waits for its files to be moved: a key is out all the same."""
+    fleet.add("dev-1")
+    env = program(tmp_path / "bin", "mv", f"""[[ $* != *" -t "* && $* != "-t "* ]] || exit 1\nexec {shutil.which('mv')} "$@\"""")
+    assert "Not finished" in fleet.run("add", "dev-2", check=False, env=env).stderr
+    for command in (["revoke", "dev-1"], ["suspend", "dev-2"]):
+        result = fleet.run(*command, env=env)
+        assert "could not be completed" in result.stderr
+    assert fleet.query("select id, state::text from fieldgate.principal order by id") == [
+        ("dev-1", "revoked"), ("dev-2", "suspended"),
+    ]
+    # What makes something wants it completed first, and then it is.
+    assert fleet.run("add", "dev-3", check=False, env=env).returncode == 1
+    fleet.run("add", "dev-3")
+    assert fleet.credentials("dev-2").key.exists()
+
+
+def test_expiring_names_servers_and_authorities_too(fleet):
+    fleet.run("server", "broker", "--days", "20")
+    short = ["issue", "--profile", "server-ca", "--ca", fleet.dir / "root", "--days", "15"]
+    (fleet.dir / "server-ca/cert.pem").unlink()
+    job = f"/O=x/CN=x\t-\tkey:{fleet.dir}/server-ca/key.pem\t{fleet.dir}/server-ca/cert.pem\n"
+    subprocess.run([CERT, *short], input=job, text=True, check=True, stdout=subprocess.PIPE)
+    result = fleet.run("expiring")
+    assert "fleet server broker --renew" in result.stderr
+    assert "fleet ca new server-ca" in result.stderr
+    assert "fleet ca new root" not in result.stderr
+    result = fleet.run("expiring", "--days", "10")
+    assert result.stderr == ""
+
+
+def test_request_of_another_key_is_not_said_to_exist(fleet, tmp_path):
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    for n, key in enumerate(keys):
+        write_request(tmp_path / f"{n}.csr", key)
+    fleet.run("add", "dev-1", "--csr", tmp_path / "0.csr")
+    (tmp_path / "list.csv").write_text("id,csr\ndev-1,1.csr\ndev-2,\n")
+    result = fleet.run("batch", tmp_path / "list.csv", check=False)
+    assert result.returncode == 1
+    assert "added 1, existed 0, failed 1" in result.stdout
+    assert "another key" in result.stderr and "fleet renew dev-1 --csr" in result.stderr
+
+
+def held(modem):
+    return {kind: modem.content(kind) for kind in modem.types() if kind not in (PRIVATE_KEY, PSK)}, modem.types()
+
+
+@pytest.mark.parametrize("psk", [[], ["--psk"]])
+def test_modem_of_another_device_is_left_alone(fleet, tmp_path, psk):
+    """Two boards on a desk, and the wrong port."""
+    with SimulatedModem(tmp_path) as modem:
+        fleet.run("modem", modem.port, "dev-1", *psk)
+        before = held(modem)
+        result = fleet.run("modem", modem.port, "dev-2", *psk, check=False)
+        assert result.returncode == 1
+        assert "dev-1" in result.stderr and "right port" in result.stderr
+        assert held(modem) == before
+        assert fleet.query("select id from fieldgate.principal") == [("dev-1",)]
+        fleet.run("modem", modem.port, "dev-1", *psk)
+        # A device that is gone gives its modem to another.
+        fleet.run("revoke", "dev-1")
+        fleet.run("modem", modem.port, "dev-2", *psk)
