@@ -84,8 +84,9 @@ static int ask_terminal(int tty, const char *prompt, const char *what, char out[
 		return -1;
 	hidden = shown;
 	hidden.c_lflag &= ~(tcflag_t)ECHO;
-	dprintf(tty, "%s %s: ", prompt, what);
+	/* Before the prompt: who answers at once would else be shown, and then not be heard. */
 	tcsetattr(tty, TCSAFLUSH, &hidden);
+	dprintf(tty, "%s %s: ", prompt, what);
 	len = read_line(tty, out);
 	tcsetattr(tty, TCSAFLUSH, &shown);
 	dprintf(tty, "\n");
