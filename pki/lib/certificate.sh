@@ -67,8 +67,11 @@ export REQUEST_KEYS KEY_OWNER KEY_OF
 # owner. One that cannot be read belongs to nobody.
 declare -A KEY_OWNER=() KEY_OF=()
 read_key_owners() {
-	local files=("$FLEET_DIR"/{devices,services}/*/cert.pem) answer name key count
+	local file files=() answer name key count
 	KEY_OWNER=() KEY_OF=()
+	for file in "$FLEET_DIR"/{devices,services}/*/cert.pem; do
+		[[ ! -e $file ]] || files+=("$file")
+	done
 	while ((${#files[@]} > 0)); do
 		answer=$("$CERT_TOOL" show "${files[@]:0:ASK_MAX}" 2>/dev/null) || true
 		count=0
