@@ -168,8 +168,9 @@ static bool publish(struct plugin *p, struct item *item, int *cost)
 		return false;
 	if (rc != MOSQ_ERR_SUCCESS && rate_limit_pass(&b->refusals, US_PER_S, &suppressed))
 		log_error("republish_refused", NULL,
-			  "the broker does not take a message on %.200s: %s%s", m->topic,
-			  mosquitto_strerror(rc), rate_limit_note(note, suppressed));
+			  "the broker does not take a message on %.200s: its error %d (enum "
+			  "mosq_err_t of mosquitto.h)%s",
+			  m->topic, rc, rate_limit_note(note, suppressed));
 	return true;
 }
 
