@@ -27,16 +27,7 @@ static void test_every_byte_there_and_back(void **state)
 
 static void test_either_case_and_nothing_else(void **state)
 {
-	static const char *const bad[] = {"a",
-					  "abc",
-					  "0g",
-					  "g0",
-					  " 0",
-					  "0 ",
-					  "0x",
-					  "-1",
-					  "\xff"
-					  "0"};
+	static const char *const bad[] = {"a", "abc", "0g", "g0", " 0", "0 ", "0x", "-1", "\3770"};
 	uint8_t out[2];
 
 	(void)state;
