@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -50,6 +51,24 @@ def authorities(tmp_path_factory):
     fleet.init()
     fleet.server("localhost", "127.0.0.1")
     return directory
+
+
+@pytest.fixture(scope="session")
+def bare_authorities(tmp_path_factory):
+    """The directory of a fleet in which fleet init has run, and nothing else; tests copy it."""
+    directory = tmp_path_factory.mktemp("bare") / "pki"
+    Fleet(directory, "").init()
+    return directory
+
+
+@pytest.fixture
+def fleet(bare_authorities, tmp_path):
+    """A fleet of this test's own, with a database of its own: query and connect are that one's."""
+    with pg.fresh_database() as database:
+        fleet = Fleet(shutil.copytree(bare_authorities, tmp_path / "pki"), database.url())
+        fleet.query = database.query
+        fleet.connect = database.connect
+        yield fleet
 
 
 @pytest.fixture

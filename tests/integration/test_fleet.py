@@ -23,29 +23,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.pki import FLEET, FORGERIES, Credentials, Fleet, serial_text, validity  # noqa: E402
 from harness.ports import free_port  # noqa: E402
-from harness.postgres import SUPERUSER, fresh_database, shared  # noqa: E402
+from harness.postgres import SUPERUSER, shared  # noqa: E402
 
 COMMANDS = [
     "init", "ca", "server", "anchors", "add", "batch", "renew", "psk", "jwt-key", "list", "show", "expiring", "approve",
     "revoke", "suspend", "resume", "crl", "verify",
 ]  # fmt: skip
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
-
-
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory):
-    """A directory in which fleet init has run; tests copy it."""
-    directory = tmp_path_factory.mktemp("authorities") / "pki"
-    Fleet(directory, NOWHERE).init()
-    return directory
-
-
-@pytest.fixture
-def fleet(authorities, tmp_path):
-    with fresh_database() as database:
-        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), database.url())
-        fleet.query = database.query
-        yield fleet
 
 
 def refused(result, status, *words):
@@ -557,8 +541,8 @@ def test_adds_at_once_wait_for_each_other(fleet):
         assert bytes(row[5]) == fleet.credentials(row[0]).fingerprint
 
 
-def test_same_device_from_two_directories_is_added_once(fleet, authorities, tmp_path):
-    other = Fleet(shutil.copytree(authorities, tmp_path / "other"), fleet.database_url)
+def test_same_device_from_two_directories_is_added_once(fleet, bare_authorities, tmp_path):
+    other = Fleet(shutil.copytree(bare_authorities, tmp_path / "other"), fleet.database_url)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda f: f.run("add", "dev-1", check=False), (fleet, other)))
     assert len(rows(fleet)) == 1

@@ -36,22 +36,6 @@ def shims(tmp_path):
     return Shims(tmp_path / "shims", PROGRAMS)
 
 
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("authorities") / "pki"
-    Fleet(directory, NOWHERE).init()
-    return directory
-
-
-@pytest.fixture
-def fleet(authorities, tmp_path):
-    with fresh_database() as database:
-        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), database.url())
-        fleet.query = database.query
-        fleet.connect = database.connect
-        yield fleet
-
-
 def wait_for_orphans(fleet):
     """What a killed fleet has started holds the lock until it ends."""
     with open(fleet.dir / ".lock", "a") as lock:
@@ -309,8 +293,8 @@ def test_init_killed_anywhere_is_completed(shims, tmp_path):
         assert os.listdir(fleet.dir / "stage") == []
 
 
-def test_server_renewal_killed_anywhere_leaves_a_pair(authorities, shims, tmp_path):
-    fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), NOWHERE)
+def test_server_renewal_killed_anywhere_leaves_a_pair(bare_authorities, shims, tmp_path):
+    fleet = Fleet(shutil.copytree(bare_authorities, tmp_path / "pki"), NOWHERE)
     fleet.server("localhost")
     shims.run(fleet, "server", "localhost", "--renew")
     calls = shims.calls

@@ -7,7 +7,6 @@ import datetime
 import os
 import pathlib
 import re
-import shutil
 import sys
 
 import pytest
@@ -16,26 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.pki import Fleet, certificate_request, serial_text, validity  # noqa: E402
-from harness.postgres import fresh_database  # noqa: E402
+from harness.pki import certificate_request, serial_text, validity  # noqa: E402
 
-NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
 DAY = datetime.timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("authorities") / "pki"
-    Fleet(directory, NOWHERE).init()
-    return directory
-
-
-@pytest.fixture
-def fleet(authorities, tmp_path):
-    with fresh_database() as database:
-        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), database.url())
-        fleet.query = database.query
-        yield fleet
 
 
 @pytest.fixture

@@ -15,30 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.modem import PRIVATE_KEY, PSK, SimulatedModem
 from harness.pki import CERT, FLEET, Fleet, certificate_request
-from harness.postgres import fresh_database
-
-NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
-
-
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("authorities") / "pki"
-    Fleet(directory, NOWHERE).init()
-    return directory
 
 
 @pytest.fixture
-def fleet(authorities, tmp_path):
-    with fresh_database() as database:
-        fleet = Fleet(shutil.copytree(authorities, tmp_path / "pki"), database.url())
-        fleet.query = database.query
-        yield fleet
-
-
-@pytest.fixture
-def alone(authorities, tmp_path):
+def alone(bare_authorities, tmp_path):
     """Without a database."""
-    return Fleet(shutil.copytree(authorities, tmp_path / "pki"), "")
+    return Fleet(shutil.copytree(bare_authorities, tmp_path / "pki"), "")
 
 
 def program(directory, name, text):

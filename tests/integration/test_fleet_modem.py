@@ -7,7 +7,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,26 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.modem import CA, CERTIFICATE, IDENTITY, PRIVATE_KEY, PSK, TAG, SimulatedModem  # noqa: E402
 from harness.mqtt import eventually  # noqa: E402
-from harness.pki import BUILT, FLEET, MODEM, Fleet, serial_text  # noqa: E402
-from harness.postgres import OWNER, fresh_database  # noqa: E402
+from harness.pki import BUILT, FLEET, MODEM, serial_text  # noqa: E402
+from harness.postgres import OWNER  # noqa: E402
 from harness.shims import Shims  # noqa: E402
 
 NOWHERE = "postgresql://fieldgate_owner@127.0.0.1:1/fieldgate"
-
-
-@pytest.fixture(scope="module")
-def own_authorities(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("authorities") / "pki"
-    Fleet(directory, NOWHERE).init()
-    return directory
-
-
-@pytest.fixture
-def fleet(own_authorities, tmp_path):
-    with fresh_database() as database:
-        fleet = Fleet(shutil.copytree(own_authorities, tmp_path / "pki"), database.url())
-        fleet.query = database.query
-        yield fleet
 
 
 @pytest.fixture
