@@ -52,6 +52,21 @@ check_number_of_ids() { # COMMAND NUMBER
 		"xargs -n $ASK_MAX fleet $1 -- <FILE takes any number"
 }
 
+# The ids that a command was given, checked, each once, to IDS.
+take_ids() { # COMMAND ID...
+	local -A seen=()
+	local command=$1 id
+	shift
+	(($# > 0)) || usage_error "$command needs a DEVICE"
+	check_number_of_ids "$command" $#
+	IDS=()
+	for id; do
+		check_id "$id"
+		[[ -n ${seen[$id]:-} ]] || IDS+=("$id")
+		seen[$id]=yes
+	done
+}
+
 check_state() {
 	[[ $1 =~ ^(pending|active|suspended|revoked)$ ]] ||
 		usage_error "'$1' is no state: pending, active, suspended and revoked are"

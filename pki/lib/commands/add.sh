@@ -34,8 +34,7 @@ HELP
 }
 
 add_main() {
-	local -A seen=()
-	local ids=() id
+	local ids=()
 	PROVISION_KIND=device ADD_POLICY='' ADD_STATE='' ADD_DAYS='' ADD_REQUEST='' ADD_OTHER='' ADD_JWT_KEY=''
 	while (($# > 0)); do
 		case $1 in
@@ -79,14 +78,8 @@ add_main() {
 		esac
 		shift
 	done
-	((${#ids[@]} > 0)) || usage_error "add needs a DEVICE"
-	check_number_of_ids add "${#ids[@]}"
-	set --
-	for id in "${ids[@]}"; do
-		check_id "$id"
-		[[ -n ${seen[$id]:-} ]] || set -- "$@" "$id"
-		seen[$id]=yes
-	done
+	take_ids add "${ids[@]}"
+	set -- "${IDS[@]}"
 	if [[ -n $ADD_OTHER ]]; then
 		add_other "$@"
 		return

@@ -105,9 +105,10 @@ init_authority() { # DIRECTORY NAME KEY-URI
 }
 
 init_check_authority() { # DIRECTORY
-	local faults
+	local faults roots=("$FLEET_DIR"/former/root-*/cert.pem)
+	[[ -e ${roots[0]} ]] || roots=()
 	[[ -r $FLEET_DIR/$1/cert.pem ]] || die "$FLEET_DIR/$1 has no cert.pem: put it back from your backup"
-	cat -- "$FLEET_DIR/root/cert.pem" "$FLEET_DIR"/former/root-*/cert.pem >"$STAGE/roots.pem" 2>/dev/null || true
+	cat -- "$FLEET_DIR/root/cert.pem" "${roots[@]}" >"$STAGE/roots.pem"
 	faults=$("$CERT_TOOL" verify --purpose ca --trust "$STAGE/roots.pem" -- "$FLEET_DIR/$1/cert.pem" 2>&1) ||
 		die "$FLEET_DIR/$1/cert.pem is not signed by $FLEET_DIR/root/cert.pem, or not good:" \
 			"${faults#"$FLEET_DIR/$1/cert.pem: "}"

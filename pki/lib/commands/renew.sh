@@ -23,7 +23,6 @@ HELP
 }
 
 renew_main() {
-	local -A seen=()
 	local ids=() id request='' days=$ADD_DEFAULT_DAYS new_key=no
 	while (($# > 0)); do
 		case $1 in
@@ -50,14 +49,8 @@ renew_main() {
 		esac
 		shift
 	done
-	((${#ids[@]} > 0)) || usage_error "renew needs a DEVICE"
-	check_number_of_ids renew "${#ids[@]}"
-	set --
-	for id in "${ids[@]}"; do
-		check_id "$id"
-		[[ -n ${seen[$id]:-} ]] || set -- "$@" "$id"
-		seen[$id]=yes
-	done
+	take_ids renew "${ids[@]}"
+	set -- "${IDS[@]}"
 	[[ -z $request || $# == 1 ]] || usage_error "--csr is the request of one DEVICE"
 	[[ -z $request || $new_key == no ]] || usage_error "either --csr or --new-key"
 
