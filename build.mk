@@ -91,6 +91,22 @@ $(B)/pki/fieldgate-cert: $(patsubst %.c,$(B)/%.o,$(wildcard pki/cert/*.c)) $(LIB
 $(B)/pki/fieldgate-modem: $(patsubst %.c,$(B)/%.o,$(wildcard pki/modem/*.c)) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# The device's core: C11, nothing of ours or others' in it. tests/firmware/test_x.c are cmocka programs on top of it;
+# the other files there are helpers, linked to each.
+DEVICE_LIB := $(B)/libfieldgate-device.a
+DEVICE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard device-fw/core/*.c))
+$(DEVICE_OBJ): CFLAGS := $(patsubst -std=%,-std=c11 -pedantic,$(CFLAGS))
+$(DEVICE_LIB): $(DEVICE_OBJ)
+	@rm -f $@
+	$(call run,AR)ar rcs $@ $^
+
+FIRMWARE_TEST_SRC := $(wildcard tests/firmware/test_*.c)
+FIRMWARE_TEST_HELPERS := $(patsubst %.c,$(B)/%.o,$(filter-out $(FIRMWARE_TEST_SRC),$(wildcard tests/firmware/*.c)))
+FIRMWARE_TESTS := $(FIRMWARE_TEST_SRC:%.c=$(B)/%)
+$(FIRMWARE_TESTS): $(B)/%: $(B)/%.o $(FIRMWARE_TEST_HELPERS) $(DEVICE_LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEVICE_LIB) $(PKG_LIBS) -lcmocka -lm \
+		$(shell sed -n 's/^.*LINK: //p' $*.c)
+
 $(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-fw/demo/sample.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -lcbor -ljansson -lm
 
@@ -139,6 +155,12 @@ $(eval $(call mbedtls_flavour,mbedtls-plain,))
 $(B)/device-fw/demo/demo-coap: $(B)/mbedtls-plain/device-fw/demo/demo_coap.o $(B)/device-fw/demo/sample.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%) -lcbor -ljansson -lm
 
+# The same core on Linux: one device, or thousands.
+DEVICE := $(B)/fieldgate-device
+DEVICE_PORT_OBJ := $(patsubst %.c,$(B)/mbedtls-plain/%.o,$(wildcard device-fw/ports/posix/*.c))
+$(DEVICE): $(DEVICE_PORT_OBJ) $(DEVICE_LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%) -ljansson -lm
+
 # fieldgate-coap. Everything but its main file is an archive, so that tests link what they test.
 COAP_LIB := $(B)/libfieldgate-coap.a
 COAP_LIB_OBJ := $(patsubst %.c,$(B)/mbedtls/%.o,$(wildcard coap-server/*/*.c))
@@ -166,9 +188,9 @@ $(COAP_TESTS): %: %.o $(COAP_TEST_HELPERS) $(UNIT_HELPERS) $(CRYPTO_OBJ) $(COAP_
 # Each tests/fuzz/fuzz_x.c holds one LLVMFuzzerTestOneInput, on top of both archives and of what the tests of
 # the CoAP server share; they are built with MODE=fuzz only.
 FUZZ_PROGRAMS := $(patsubst %.c,$(B)/mbedtls/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(FUZZ_PROGRAMS): %: %.o $(COAP_TEST_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(COAP_LIB) $(LIB) $(DEPS_LIBS) \
-		$(COAP_LIBS) -lcmocka \
+$(FUZZ_PROGRAMS): %: %.o $(COAP_TEST_HELPERS) $(CRYPTO_OBJ) $(COAP_LIB) $(LIB) $(DEVICE_LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(COAP_LIB) $(LIB) $(DEVICE_LIB) \
+		$(DEPS_LIBS) $(COAP_LIBS) -lcmocka \
 		$(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls/%,%.c,$@))
 
 $(B)/mbedtls/tests/fuzz/fuzz_csr: $(CSR_OBJ)

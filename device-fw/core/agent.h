@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A device: it measures, keeps, connects, sends, obeys and sleeps. The other parts of the core are
+ * pieces of which the agent makes one; a port drives it with the events of its world and calls
+ * fg_agent_poll when the time that it said has come. One structure is one device; it belongs to one
+ * thread.
+ */
+#ifndef FG_DEVICE_AGENT_H
+#define FG_DEVICE_AGENT_H
+
+#include "device-fw/core/backlog.h"
+#include "device-fw/core/coap_client.h"
+#include "device-fw/core/config.h"
+#include "device-fw/core/mqtt_client.h"
+#include "device-fw/core/note.h"
+#include "device-fw/core/port.h"
+#include "device-fw/core/session.h"
+
+struct fg_connection {
+	bool resumed;	    /* no handshake: the server knows us still */
+	bool connection_id; /* DTLS: RFC 9146 was negotiated, so a new address changes nothing */
+};
+
+#ifndef FG_WITH_MQTT
+#define FG_WITH_MQTT 1 /* 0: CoAP only, for the smallest devices */
+#endif
+
+struct fg_agent {
+	uint32_t failed_attempts, acknowledged,
+		refused; /* records and attempts, since fg_agent_init */
+	struct fg_session session;
+	struct fg_backlog backlog;
+
+	/* the rest is its own */
+	const struct fg_port *port;
+	void *ctx;
+	const struct fg_config *config;
+	int64_t measure_at_ms, state_at_ms, hold_until_ms;
+	int32_t interval_s;
+	int32_t last_command;
+	struct fg_backlog_cursor batch_first, batch_last;
+	uint16_t batch_count;
+	uint8_t step, batch_limit, command_etag_length;
+	uint8_t command_etag[FG_COAP_ETAG_MAX];
+	struct fg_command command; /* to be carried out when the server knows that we have it */
+	bool command_waits, state_wanted, c2d_wanted, reboot_wanted, answered;
+	struct {
+		const char *path;
+		const void *payload;
+		size_t length;
+		int format;
+		uint8_t method;
+	} asked;
+	union {
+		struct fg_coap_client coap;
+#if FG_WITH_MQTT
+		struct fg_mqtt_client mqtt;
+#endif
+	};
+};
+
+/* Reads configuration and backlog. `config` and `port` outlive the agent. 0, or a negative errno of
+ * the configuration. */
+int fg_agent_init(struct fg_agent *a, const struct fg_port *port, void *ctx,
+		  const struct fg_config *config);
+void fg_agent_start(struct fg_agent *a);
+void fg_agent_stop(struct fg_agent *a); /* closes with a farewell; start begins anew */
+
+/* Does what is due, and says when it is to be called again (by uptime). After each other call, too.
+ */
+int64_t fg_agent_poll(struct fg_agent *a);
+
+/* ---- what the port tells */
+void fg_agent_network(struct fg_agent *a, bool attached);
+void fg_agent_connected(struct fg_agent *a, const struct fg_connection *connection);
+/* It could not be opened, or has ended: a negative errno, for the log. -EACCES: the peer has
+ * refused us, or we have refused it (certificate, PSK). */
+void fg_agent_disconnected(struct fg_agent *a, int error);
+void fg_agent_receive(struct fg_agent *a, const void *bytes, size_t length);
+
+/* ---- what a person or the port asks for */
+void fg_agent_measure(struct fg_agent *a); /* take a reading now, and send it */
+/* A reading that the application brings itself. 0, or what fg_backlog_append says. */
+int fg_agent_record(struct fg_agent *a, const struct fg_reading *readings, size_t count);
+/* CoAP only, one at a time: 0, -EBUSY, -ENOTSUP. The answer is FG_NOTE_RESPONSE. The strings and
+ * bytes stay valid until then. */
+int fg_agent_get(struct fg_agent *a, const char *path);
+int fg_agent_put(struct fg_agent *a, const char *path, int format, const void *payload,
+		 size_t length);
+/* As a command of the cloud does; kept over reboots. */
+void fg_agent_set_interval(struct fg_agent *a, int32_t interval_s);
+
+#endif
