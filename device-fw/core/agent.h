@@ -26,8 +26,11 @@ struct fg_connection {
 #endif
 
 struct fg_agent {
-	uint32_t failed_attempts, acknowledged,
-		refused; /* records and attempts, since fg_agent_init */
+	/* since fg_agent_init */
+	uint32_t acknowledged,
+		refused;    /* records that the server has, and that it will never take */
+	uint32_t faults;    /* attempts that came to nothing */
+	int32_t interval_s; /* in force */
 	struct fg_session session;
 	struct fg_backlog backlog;
 
@@ -35,26 +38,26 @@ struct fg_agent {
 	const struct fg_port *port;
 	void *ctx;
 	const struct fg_config *config;
-	int64_t measure_at_ms, state_at_ms, hold_until_ms;
-	int32_t interval_s;
-	int32_t last_command;
-	struct fg_backlog_cursor batch_first, batch_last;
-	uint16_t batch_count;
-	uint8_t step, batch_limit, command_etag_length;
-	uint8_t command_etag[FG_COAP_ETAG_MAX];
-	struct fg_command command; /* to be carried out when the server knows that we have it */
-	bool command_waits, state_wanted, c2d_wanted, reboot_wanted, answered;
-	struct {
-		const char *path;
-		const void *payload;
-		size_t length;
-		int format;
-		uint8_t method;
-	} asked;
+	int64_t measure_at_ms, state_at_ms;
+	uint32_t pending; /* events of the session that came while it was stepping, as bits */
+	uint32_t hold_ms;
+	int32_t last_command; /* its id; 0: none */
+	struct fg_backlog_cursor batch_last;
+	uint32_t batch_first_seq;
+	uint8_t batch_count, batch_limit;
+	uint8_t step; /* which request is under way */
+	uint8_t etag_length;
+	uint8_t etag[FG_COAP_ETAG_MAX]; /* of the message that we have and the server does not know
+					   we have */
+	bool stepping, linked, time_asked, c2d_wanted, report_wanted, observing, reboot_wanted;
+	struct fg_coap_request asked; /* by a person; method 0: nothing */
 	union {
 		struct fg_coap_client coap;
 #if FG_WITH_MQTT
-		struct fg_mqtt_client mqtt;
+		struct {
+			struct fg_mqtt_client mqtt;
+			char filter[FG_DEVICE_ID_MAX + 16];
+		};
 #endif
 	};
 };

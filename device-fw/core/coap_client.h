@@ -15,10 +15,11 @@
 #include "device-fw/core/coap_message.h"
 
 #ifndef FG_COAP_REQUEST_MAX
-#define FG_COAP_REQUEST_MAX 512 /* bytes of a request, kept until it is answered */
+#define FG_COAP_REQUEST_MAX                                                                        \
+	1152 /* bytes of a request, kept until it is answered; a JWT needs 1000 */
 #endif
 #ifndef FG_COAP_BODY_MAX
-#define FG_COAP_BODY_MAX 256 /* bytes of a response that comes in several blocks */
+#define FG_COAP_BODY_MAX 512 /* bytes of a response that comes in several blocks */
 #endif
 #define FG_COAP_TOKEN_LENGTH 4
 #define FG_COAP_ETAG_MAX     8

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the agent does over CoAP, one request after the other: what a person asked for, the time if
+ * nobody else knows it, readings, messages of the cloud (docs/downlink.md), what is desired of us
+ * (docs/state.md).
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "device-fw/core/agent_internal.h"
+
+#define UNAUTHORIZED	      FG_COAP_CODE(4, 1)
+#define BAD_REQUEST	      FG_COAP_CODE(4, 0)
+#define TOO_LARGE	      FG_COAP_CODE(4, 13)
+#define TOO_MANY_REQUESTS     FG_COAP_CODE(4, 29)
+#define IS_SUCCESS(code)      ((code) >> 5 == 2)
+#define IS_SERVER_ERROR(code) ((code) >> 5 == 5)
+
+enum step {
+	STEP_NONE,
+	STEP_LOGIN,
+	STEP_LOGIN_TIME,
+	STEP_TIME,
+	STEP_ASKED,
+	STEP_BATCH,
+	STEP_C2D,
+	STEP_STATE,
+	STEP_REPORT
+};
+
+/* CBOR {"c2d": true}, the server's hint that a message waits. */
+static const uint8_t hint[] = {0xa1, 0x63, 'c', '2', 'd', 0xf5};
+
+static void note_answer(struct fg_agent *a, const struct fg_coap_response *r)
+{
+	struct fg_note note = {.kind = r ? FG_NOTE_RESPONSE : FG_NOTE_NO_RESPONSE, .response = r};
+
+	a->asked.method = 0;
+	fg_agent_note(a, &note);
+}
+
+static void request(struct fg_agent *a, enum step step, const struct fg_coap_request *r,
+		    int (*write)(void *arg, uint8_t *out, size_t room))
+{
+	int rc;
+
+	a->step = step;
+	if (write)
+		rc = fg_coap_client_compose(&a->coap, r, write, a, fg_agent_now(a));
+	else
+		rc = fg_coap_client_request(&a->coap, r, fg_agent_now(a));
+	if (rc == 0)
+		return;
+	a->step = STEP_NONE;
+	fg_agent_fault(a, rc, 0);
+	/* Nothing was sent, and trying at once would bring the same. */
+	if (step == STEP_ASKED)
+		note_answer(a, NULL);
+	else if (step == STEP_LOGIN || step == STEP_LOGIN_TIME)
+		fg_agent_event(a, FG_SESSION_FAILED);
+	else
+		fg_agent_hold(a, (uint32_t)a->interval_s);
+}
+
+static void get(struct fg_agent *a, enum step step, const char *path)
+{
+	request(a, step,
+		&(struct fg_coap_request){.method = FG_COAP_GET,
+					  .path = path,
+					  .format = FG_COAP_FORMAT_NONE,
+					  .accept = FG_COAP_FORMAT_CBOR},
+		NULL);
+}
+
+static int write_jwt(void *arg, uint8_t *out, size_t room)
+{
+	struct fg_agent *a = arg;
+
+	return a->port->jwt(a->ctx, (char *)out, room);
+}
+
+static int write_report(void *arg, uint8_t *out, size_t room)
+{
+	struct fg_agent *a = arg;
+	struct fg_cbor_writer w;
+
+	fg_cbor_begin(&w, out, room);
+	fg_cbor_map(&w, 1);
+	fg_cbor_string(&w, "interval");
+	fg_cbor_int(&w, a->interval_s);
+	return w.full ? -EMSGSIZE : (int)w.length;
+}
+
+/* A JWT has the time in it. */
+static void authenticate(struct fg_agent *a)
+{
+	static const struct fg_coap_request login = {.method = FG_COAP_POST,
+						     .path = "auth/jwt",
+						     .format = FG_COAP_FORMAT_TEXT,
+						     .accept = FG_COAP_FORMAT_NONE};
+
+	if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
+		get(a, STEP_LOGIN_TIME, "time");
+	else
+		request(a, STEP_LOGIN, &login, write_jwt);
+}
+
+static void get_c2d(struct fg_agent *a)
+{
+	request(a, STEP_C2D,
+		&(struct fg_coap_request){.method = FG_COAP_GET,
+					  .path = "msg/c2d",
+					  .format = FG_COAP_FORMAT_NONE,
+					  .accept = FG_COAP_FORMAT_NONE,
+					  .etag = a->etag,
+					  .etag_length = a->etag_length,
+					  .observe = a->config->observe && !a->observing},
+		NULL);
+}
+
+static bool coap_work(struct fg_agent *a)
+{
+	static const struct fg_coap_request one = {.method = FG_COAP_POST,
+						   .path = "msg/d2c",
+						   .format = FG_COAP_FORMAT_CBOR,
+						   .accept = FG_COAP_FORMAT_NONE};
+	static const struct fg_coap_request bulk = {.method = FG_COAP_POST,
+						    .path = "msg/d2c/bulk",
+						    .format = FG_COAP_FORMAT_CBOR,
+						    .accept = FG_COAP_FORMAT_NONE};
+	static const struct fg_coap_request report = {.method = FG_COAP_PATCH,
+						      .path = "state/reported",
+						      .format = FG_COAP_FORMAT_CBOR,
+						      .accept = FG_COAP_FORMAT_NONE};
+
+	if (a->asked.method != 0)
+		request(a, STEP_ASKED, &a->asked, NULL);
+	else if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
+		get(a, STEP_TIME, "time");
+	else if (a->backlog.waiting > 0)
+		request(a, STEP_BATCH, fg_agent_bulk(a) ? &bulk : &one, fg_agent_write_batch);
+	else if (a->c2d_wanted)
+		get_c2d(a);
+	else if (fg_agent_now(a) >= a->state_at_ms)
+		get(a, STEP_STATE, "state");
+	else if (a->report_wanted)
+		request(a, STEP_REPORT, &report, write_report);
+	else
+		return false;
+	return true;
+}
+
+/* ---- answers */
+
+/* CBOR seconds since 1970, of the moment in the middle of request and answer. */
+static void take_time(struct fg_agent *a, const struct fg_coap_response *r)
+{
+	struct fg_note note = {.kind = FG_NOTE_TIME};
+	struct fg_cbor_reader reader;
+	struct fg_cbor_item item;
+
+	a->time_asked = true;
+	fg_cbor_read(&reader, r->payload, r->length);
+	if (!IS_SUCCESS(r->code) || fg_cbor_next(&reader, &item) != 0 ||
+	    item.type != FG_CBOR_UINT || item.value > INT32_MAX * UINT64_C(100))
+		return;
+	note.wall_ms = (int64_t)item.value * 1000 + r->elapsed_ms / 2;
+	a->port->set_wall_ms(a->ctx, note.wall_ms);
+	fg_agent_note(a, &note);
+}
+
+static void take_c2d(struct fg_agent *a, const struct fg_coap_response *r)
+{
+	/* It waits behind an ETag until we have said that we have it, in the next request. */
+	a->etag_length = r->etag_length;
+	memcpy(a->etag, r->etag, r->etag_length);
+	a->c2d_wanted = r->etag_length > 0;
+	a->observing = a->config->observe;
+	if (r->length > 0)
+		fg_agent_obey(a, r->payload, r->length, ~0u);
+}
+
+static void take_state(struct fg_agent *a, const struct fg_coap_response *r)
+{
+	uint32_t poll_s = a->config->state_poll_s;
+
+	a->state_at_ms = poll_s > 0 ? fg_agent_now(a) + poll_s * INT64_C(1000) : INT64_MAX;
+	/* A wish that stays there until it is met is no place for "reboot". */
+	if (r->length > 0)
+		fg_agent_obey(a, r->payload, r->length, FG_COMMAND_INTERVAL);
+}
+
+static void take_success(struct fg_agent *a, enum step step, const struct fg_coap_response *r)
+{
+	if (r->length == sizeof(hint) && memcmp(r->payload, hint, sizeof(hint)) == 0 &&
+	    step != STEP_C2D)
+		a->c2d_wanted = true;
+	if (step == STEP_BATCH)
+		fg_agent_batch_taken(a, r->elapsed_ms, r->transmissions);
+	else if (step == STEP_C2D)
+		take_c2d(a, r);
+	else if (step == STEP_STATE)
+		take_state(a, r);
+	else if (step == STEP_REPORT)
+		a->report_wanted = false;
+}
+
+/* What is not ours to repeat: a device that may not, or cannot, goes on with the rest. */
+static void take_refusal(struct fg_agent *a, enum step step, const struct fg_coap_response *r)
+{
+	fg_agent_fault(a, 0, r->code);
+	if (step == STEP_BATCH && (r->code == BAD_REQUEST || r->code == TOO_LARGE))
+		fg_agent_batch_refused(a, r->code);
+	else if (step == STEP_BATCH)
+		fg_agent_event(a, FG_SESSION_REFUSED); /* they are kept */
+	else if (step == STEP_C2D)
+		a->c2d_wanted = false;
+	else if (step == STEP_STATE)
+		a->state_at_ms = INT64_MAX;
+	else if (step == STEP_REPORT)
+		a->report_wanted = false;
+}
+
+static void take_login(struct fg_agent *a, const struct fg_coap_response *r)
+{
+	if (IS_SUCCESS(r->code)) {
+		fg_agent_event(a, FG_SESSION_AUTHENTICATED);
+		return;
+	}
+	fg_agent_fault(a, -EACCES, r->code);
+	fg_agent_event(a, IS_SERVER_ERROR(r->code) || r->code == TOO_MANY_REQUESTS
+				  ? FG_SESSION_FAILED
+				  : FG_SESSION_REFUSED);
+}
+
+static void take_response(struct fg_agent *a, enum step step, const struct fg_coap_response *r)
+{
+	if (step == STEP_LOGIN) {
+		take_login(a, r);
+		return;
+	}
+	if (step == STEP_TIME || step == STEP_LOGIN_TIME) {
+		take_time(a, r);
+		if (step == STEP_LOGIN_TIME)
+			authenticate(a);
+		return;
+	}
+	if (step == STEP_ASKED)
+		note_answer(a, r);
+	if (r->code == UNAUTHORIZED) {
+		fg_agent_fault(a, 0, r->code);
+		fg_agent_event(a, FG_SESSION_UNAUTHENTICATED);
+		return;
+	}
+	if (IS_SERVER_ERROR(r->code) || r->code == TOO_MANY_REQUESTS) {
+		fg_agent_fault(a, 0, r->code);
+		fg_agent_hold(a, r->max_age_s);
+		return;
+	}
+	if (IS_SUCCESS(r->code))
+		take_success(a, step, r);
+	else if (step != STEP_ASKED)
+		take_refusal(a, step, r);
+	fg_agent_event(a, FG_SESSION_ANSWERED);
+}
+
+static void handle(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap_response *r)
+{
+	static const int errors[] = {
+		[FG_COAP_NO_ANSWER] = -ETIMEDOUT,
+		[FG_COAP_REFUSED] = -ECONNRESET,
+		[FG_COAP_UNREADABLE] = -EBADMSG,
+		[FG_COAP_NOT_SENT] = -EIO,
+	};
+	struct fg_agent *a = ctx;
+	enum step step = (enum step)a->step;
+
+	if (outcome == FG_COAP_NOTIFICATION) {
+		if (IS_SUCCESS(r->code) && r->length > 0)
+			fg_agent_obey(a, r->payload, r->length, ~0u);
+		return;
+	}
+	a->step = STEP_NONE;
+	if (outcome == FG_COAP_RESPONSE) {
+		take_response(a, step, r);
+		return;
+	}
+	if (step == STEP_ASKED)
+		note_answer(a, NULL);
+	fg_agent_fault(a, errors[outcome], 0);
+	if (outcome == FG_COAP_UNREADABLE && step == STEP_C2D)
+		a->c2d_wanted = false; /* until it has expired; the hint tells of others */
+	else
+		fg_agent_event(a, outcome == FG_COAP_NOT_SENT ? FG_SESSION_CLOSED
+							      : FG_SESSION_NO_ANSWER);
+}
+
+static int send_datagram(void *ctx, const void *datagram, size_t length, bool expects_answer)
+{
+	struct fg_agent *a = ctx;
+
+	return a->port->send(a->ctx, datagram, length, expects_answer);
+}
+
+static void random_bytes(void *ctx, void *out, size_t length)
+{
+	struct fg_agent *a = ctx;
+
+	a->port->random(a->ctx, out, length);
+}
+
+static void coap_init(struct fg_agent *a)
+{
+	a->coap.settings = &a->config->coap;
+	a->coap.send = send_datagram;
+	a->coap.random = random_bytes;
+	a->coap.handle = handle;
+	a->coap.ctx = a;
+	fg_coap_client_init(&a->coap);
+}
+
+static bool coap_busy(const struct fg_agent *a)
+{
+	return fg_coap_client_busy(&a->coap);
+}
+
+static void coap_forget(struct fg_agent *a)
+{
+	fg_coap_client_reset(&a->coap);
+	if (a->step == STEP_ASKED)
+		note_answer(a, NULL);
+	a->step = STEP_NONE;
+	a->observing = false;
+	a->c2d_wanted |= a->config->observe;
+}
+
+static void coap_farewell(struct fg_agent *a)
+{
+	(void)a; /* DTLS has its own */
+}
+
+static void coap_receive(struct fg_agent *a, const void *bytes, size_t length, int64_t now_ms)
+{
+	fg_coap_client_receive(&a->coap, bytes, length, now_ms);
+}
+
+static int64_t coap_poll(struct fg_agent *a, int64_t now_ms)
+{
+	return fg_coap_client_poll(&a->coap, now_ms);
+}
+
+const struct fg_agent_protocol fg_agent_coap = {
+	.init = coap_init,
+	.authenticate = authenticate,
+	.work = coap_work,
+	.busy = coap_busy,
+	.forget = coap_forget,
+	.farewell = coap_farewell,
+	.receive = coap_receive,
+	.poll = coap_poll,
+};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the files of the agent: agent.c is the device, the others are what it does over one
+ * protocol. */
+#ifndef FG_DEVICE_AGENT_INTERNAL_H
+#define FG_DEVICE_AGENT_INTERNAL_H
+
+#include "device-fw/core/agent.h"
+
+/* What a protocol does for the agent. */
+struct fg_agent_protocol {
+	bool lives_while_kept; /* the connection stays open while the radio sleeps, and speaks */
+	void (*init)(struct fg_agent *a);
+	void (*authenticate)(struct fg_agent *a);
+	/* Begins the next thing that is to be done. False: there is nothing. Not called while busy.
+	 */
+	bool (*work)(struct fg_agent *a);
+	bool (*busy)(const struct fg_agent *a);
+	void (*forget)(struct fg_agent *a); /* what is under way */
+	void (*farewell)(struct fg_agent *a);
+	void (*receive)(struct fg_agent *a, const void *bytes, size_t length, int64_t now_ms);
+	int64_t (*poll)(struct fg_agent *a, int64_t now_ms);
+};
+
+extern const struct fg_agent_protocol fg_agent_coap;
+#if FG_WITH_MQTT
+extern const struct fg_agent_protocol fg_agent_mqtt;
+#endif
+
+int64_t fg_agent_now(const struct fg_agent *a);
+/* An event of the session, and the actions that follow. May be called from anywhere, also from an
+ * action. */
+void fg_agent_event(struct fg_agent *a, enum fg_session_event event);
+/* HOLD, for so long. */
+void fg_agent_hold(struct fg_agent *a, uint32_t seconds);
+void fg_agent_note(const struct fg_agent *a, struct fg_note *note);
+void fg_agent_fault(struct fg_agent *a, int error, uint8_t code);
+
+/* ---- the batch of records that is sent next */
+
+/* Does it go as an array (bulk), or as one message? */
+bool fg_agent_bulk(const struct fg_agent *a);
+/* For fg_coap_client_compose and fg_mqtt_client_publish; arg is the agent. */
+int fg_agent_write_batch(void *arg, uint8_t *out, size_t room);
+void fg_agent_batch_taken(struct fg_agent *a, uint32_t elapsed_ms, uint8_t transmissions);
+/* The server cannot take it. False: it was one record, which is given up; else smaller ones are
+ * tried. */
+bool fg_agent_batch_refused(struct fg_agent *a, uint8_t code);
+
+/* ---- commands */
+void fg_agent_obey(struct fg_agent *a, const void *payload, size_t length, unsigned allowed);
+
+#endif
