@@ -6,6 +6,8 @@
  * acknowledged when `handle` has taken it.
  *
  * A structure belongs to one thread. Functions call `send` and `handle` before they return.
+ * `handle` may publish, and close; nothing else is called from inside of it, and nothing from
+ * inside `send`.
  */
 #ifndef FG_DEVICE_MQTT_CLIENT_H
 #define FG_DEVICE_MQTT_CLIENT_H
@@ -28,21 +30,25 @@ enum fg_mqtt_outcome {
 	FG_MQTT_REFUSED, /* CONNACK with a return code other than 0, or the subscription was refused
 			  */
 	FG_MQTT_ACKNOWLEDGED, /* PUBACK of what was published */
-	FG_MQTT_MESSAGE,      /* a publish of the broker */
+	FG_MQTT_MESSAGE,      /* a publish of the broker; of a session that was kept, also before
+				 CONNECTED */
 	FG_MQTT_TOO_LONG,     /* a publish of the broker that was passed over */
 	FG_MQTT_SILENT,	      /* no answer in time: the connection is of no use */
 	FG_MQTT_MALFORMED,    /* the peer does not speak MQTT: the connection is of no use */
-	FG_MQTT_NOT_SENT,     /* send failed: the connection is of no use */
+	FG_MQTT_NOT_SENT,     /* send failed, or settings do not fit into a packet: the same */
 };
+/* After REFUSED and what makes a connection of no use nothing more is sent or told, until the next
+ * fg_mqtt_client_open. */
 
 struct fg_mqtt_event {
-	uint8_t return_code; /* REFUSED: of CONNACK (section 3.2.2.3), 0x80 of SUBACK */
-	bool session_present, duplicate;
-	const char *topic; /* MESSAGE: not ended by NUL */
+	uint8_t return_code;  /* REFUSED: of CONNACK (section 3.2.2.3), 0x80 of SUBACK */
+	bool session_present; /* CONNECTED */
+	bool duplicate;	      /* MESSAGE, TOO_LONG: it may have been given before */
+	const char *topic;    /* MESSAGE: not ended by NUL */
 	size_t topic_length;
 	const uint8_t *payload; /* until `handle` returns */
-	size_t length;
-	uint32_t elapsed_ms; /* ACKNOWLEDGED: since the publish */
+	size_t length;		/* of the payload: MESSAGE, TOO_LONG */
+	uint32_t elapsed_ms;	/* ACKNOWLEDGED: since the publish */
 };
 
 struct fg_mqtt_client {
@@ -57,27 +63,35 @@ struct fg_mqtt_client {
 	void *ctx;
 
 	/* the rest is its own */
-	int64_t sent_ms, asked_ms, deadline_ms;
+	int64_t sent_ms, asked_ms, pinged_ms;
 	uint32_t remaining, at;
-	uint16_t packet_id, publish_id;
-	uint16_t length, received;
-	uint8_t state, header, waiting;
+	uint16_t packet_id, publish_id, received_id;
+	uint8_t state, waiting, part, header;
+	bool session_present;
 	uint8_t out[FG_MQTT_PACKET_MAX];
 	uint8_t in[FG_MQTT_RECEIVE_MAX];
 };
 
-/* Of settings that the caller has set: forgets what was under way. */
+/* Of settings that the caller has set: forgets everything, also what the server has not
+ * acknowledged.
+ */
 void fg_mqtt_client_init(struct fg_mqtt_client *c);
-/* The stream is open: CONNECT, then SUBSCRIBE. */
+/* A stream is open, the first one or the next: CONNECT, then SUBSCRIBE. */
 void fg_mqtt_client_open(struct fg_mqtt_client *c, int64_t now_ms);
-bool fg_mqtt_client_busy(const struct fg_mqtt_client *c); /* something is not acknowledged yet */
-/* QoS 1. The payload is written by `write` into the packet itself: its length, or a negative errno,
- * which is returned. 0; -EBUSY: one is under way, or it is not connected; -EMSGSIZE: topic and
- * payload are too long. `duplicate`: it was sent before over another connection (DUP,
- * section 3.3.1.1). */
+/* An answer of the server is awaited, to anything. */
+bool fg_mqtt_client_busy(const struct fg_mqtt_client *c);
+/*
+ * QoS 1. The payload is written by `write` into the packet itself: its length, or a negative errno,
+ * which is returned. 0: it was sent, or `handle` has been told that it was not; -EBUSY: one is
+ * under way, or it is not connected; -EMSGSIZE: topic and payload are too long. `duplicate`: the
+ * same was sent before over another connection and not acknowledged (DUP, section 3.3.1.1); it gets
+ * the packet identifier that it had (section 4.4).
+ */
 int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic,
 			   int (*write)(void *arg, uint8_t *out, size_t room), void *arg,
 			   bool duplicate, int64_t now_ms);
+/* Bytes of the stream, as they come. What has been received is given before time-outs are looked
+ * for (fg_mqtt_client_poll): after a sleep the answer may be there already. */
 void fg_mqtt_client_receive(struct fg_mqtt_client *c, const void *bytes, size_t length,
 			    int64_t now_ms);
 /* Does what is due (PINGREQ, time-outs), and says when it wants to be called again; INT64_MAX: not
