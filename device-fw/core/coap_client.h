@@ -6,8 +6,9 @@
  * and given whole; one resource may be observed (RFC 7641). What the server sends twice is answered
  * twice and given once.
  *
- * A structure belongs to one thread. Functions call `send` and `handle` before they return, and
- * `handle` may begin the next request.
+ * A structure belongs to one thread. `handle` is called from fg_coap_client_receive and
+ * fg_coap_client_poll, as the last thing that they do, and never from the functions that begin a
+ * request: so it may begin the next one. Call fg_coap_client_poll after each other call.
  */
 #ifndef FG_DEVICE_COAP_CLIENT_H
 #define FG_DEVICE_COAP_CLIENT_H
@@ -21,9 +22,19 @@
 #ifndef FG_COAP_BODY_MAX
 #define FG_COAP_BODY_MAX 512 /* bytes of a response that comes in several blocks */
 #endif
+#ifndef FG_COAP_OBSERVED_MAX
+#define FG_COAP_OBSERVED_MAX 48 /* bytes of a request for what is observed, without ETag */
+#endif
 #define FG_COAP_TOKEN_LENGTH 4
 #define FG_COAP_ETAG_MAX     8
 #define FG_COAP_SEEN	     4 /* message ids of the server that are remembered */
+
+/* A request for a block has no payload: it leaves room for the body that is put together. */
+#define FG_COAP_BLOCK_REQUEST_MAX 256
+#define FG_COAP_BUFFER                                                                             \
+	(FG_COAP_REQUEST_MAX > FG_COAP_BLOCK_REQUEST_MAX + FG_COAP_BODY_MAX                        \
+		 ? FG_COAP_REQUEST_MAX                                                             \
+		 : FG_COAP_BLOCK_REQUEST_MAX + FG_COAP_BODY_MAX)
 
 enum fg_coap_outcome {
 	FG_COAP_RESPONSE,     /* to the request */
@@ -34,6 +45,8 @@ enum fg_coap_outcome {
 	FG_COAP_UNREADABLE, /* a critical option, blocks out of order, or a body longer than
 			       FG_COAP_BODY_MAX */
 	FG_COAP_NOT_SENT,   /* send failed; the session is of no use */
+	FG_COAP_NOTIFICATION_LOST, /* what is observed has changed, and is one of the four above:
+				      ask for it, with `observe` */
 };
 
 struct fg_coap_response {
@@ -42,12 +55,14 @@ struct fg_coap_response {
 	const uint8_t *token;
 	uint8_t token_length;
 	const uint8_t *etag;
-	uint8_t etag_length;	/* 0: none */
-	uint32_t max_age_s;	/* 60 if it is not there (RFC 7252 section 5.10.5) */
-	const uint8_t *payload; /* the whole body, until `handle` returns */
+	uint8_t etag_length; /* 0: none */
+	bool observed;	     /* changes of it will be told; false in a notification: no more */
+	uint32_t max_age_s;  /* 60 if it is not there (RFC 7252 section 5.10.5) */
+	/* The whole body, until `handle` returns or begins a request. */
+	const uint8_t *payload;
 	size_t length;
-	uint32_t elapsed_ms; /* since the first transmission */
-	uint8_t transmissions;
+	uint32_t elapsed_ms;   /* since the request was begun; 0 for a notification */
+	uint8_t transmissions; /* 1, and the retransmissions (of requests for blocks, too) */
 };
 
 struct fg_coap_request {
@@ -57,15 +72,16 @@ struct fg_coap_request {
 	int format, accept; /* FG_COAP_FORMAT_NONE: no such option */
 	const uint8_t *etag, *if_match;
 	uint8_t etag_length, if_match_length; /* 0: no such option */
-	bool observe;			      /* GET only */
+	bool observe; /* GET only. It ends the observation of another resource; of the same, it
+			 renews it under its token (RFC 7641 section 3.3.1) */
 	const void *payload;
 	size_t length;
 };
 
 struct fg_coap_settings {
-	uint32_t ack_timeout_ms; /* ACK_TIMEOUT, RFC 7252 section 4.8: 2000; for LTE-M with PSM more
-				  */
-	uint8_t max_retransmit;	 /* MAX_RETRANSMIT: 4 */
+	uint32_t ack_timeout_ms;      /* ACK_TIMEOUT, RFC 7252 section 4.8: 2000; for LTE-M with PSM
+					 more, up to 60000 */
+	uint8_t max_retransmit;	      /* MAX_RETRANSMIT: 4, up to 8 */
 	uint32_t response_timeout_ms; /* after an empty acknowledgement: 30000 */
 };
 
@@ -73,7 +89,8 @@ extern const struct fg_coap_settings fg_coap_defaults;
 
 struct fg_coap_client {
 	const struct fg_coap_settings *settings;
-	/* 0 or a negative errno. `more`: we expect an answer (for release assistance). */
+	/* 0 or a negative errno. expects_answer: a request is under way (for release assistance).
+	 */
 	int (*send)(void *ctx, const void *datagram, size_t length, bool expects_answer);
 	void (*random)(void *ctx, void *out, size_t length);
 	/* `r` is NULL unless it is a response or a notification. */
@@ -84,26 +101,34 @@ struct fg_coap_client {
 	uint32_t requests, retransmissions, repeats;
 
 	/* the rest is its own */
-	int64_t started_ms, deadline_ms;
 	uint32_t timeout_ms;
-	uint32_t observe_seq;
+	int64_t started_ms, deadline_ms;
+	int64_t ids_from_ms; /* when the message ids that are taken now may be used */
 	int64_t observe_at_ms;
-	uint32_t block_number;
-	uint16_t message_id, next_id;
-	uint16_t seen[FG_COAP_SEEN];
-	uint16_t request_length, body_length;
-	uint8_t token[FG_COAP_TOKEN_LENGTH], observe_token[FG_COAP_TOKEN_LENGTH];
-	uint8_t etag[FG_COAP_ETAG_MAX], etag_length;
-	uint8_t state, transmissions, seen_count, seen_next, block_szx;
+	uint32_t observe_seq;
+	uint32_t retransmissions_before;
+	uint32_t seen[FG_COAP_SEEN], seen_at[FG_COAP_SEEN]; /* in units of 1024 ms */
+	uint16_t message_id;
+	uint16_t request_length, body_length, observed_length;
+	uint8_t seen_next, state, tries, etag_length;
+	uint8_t etag[FG_COAP_ETAG_MAX]; /* of the body */
+	bool registering;		/* the request has Observe */
 	bool observing;
-	uint8_t request[FG_COAP_REQUEST_MAX];
-	uint8_t body[FG_COAP_BODY_MAX];
+	bool fetching; /* what is under way is for a notification */
+	bool waits;    /* a long notification is to be fetched */
+	bool restarted;
+	uint8_t observed[FG_COAP_OBSERVED_MAX]; /* a message: its token, and the target's options */
+	uint8_t buffer[FG_COAP_BUFFER];		/* the request, and the body at the end */
 };
 
 /* The functions, ctx and settings are set by the caller before; message ids begin at random. */
 void fg_coap_client_init(struct fg_coap_client *c);
-/* 0; -EBUSY: one is under way; -EMSGSIZE: longer than FG_COAP_REQUEST_MAX. Whatever happens to it
- * otherwise, `handle` is called once for it. */
+/*
+ * 0; -EBUSY: one is under way, perhaps for a notification; -EMSGSIZE: longer than
+ * FG_COAP_REQUEST_MAX. Whatever happens to it otherwise, `handle` is called once for it. It is sent
+ * at once, unless the message ids have run out: none is used twice within EXCHANGE_LIFETIME
+ * (section 4.4), which 130 requests a second bear for ever.
+ */
 int fg_coap_client_request(struct fg_coap_client *c, const struct fg_coap_request *r,
 			   int64_t now_ms);
 /* The same with a payload that is written by `write` into the request itself: its length, or a
@@ -111,8 +136,9 @@ int fg_coap_client_request(struct fg_coap_client *c, const struct fg_coap_reques
 int fg_coap_client_compose(struct fg_coap_client *c, const struct fg_coap_request *r,
 			   int (*write)(void *arg, uint8_t *out, size_t room), void *arg,
 			   int64_t now_ms);
+/* Must the radio stay on for it? True while a request is under way, or a notification is to be
+ * fetched. */
 bool fg_coap_client_busy(const struct fg_coap_client *c);
-/* Must the radio stay on for it? True while a request is under way. */
 void fg_coap_client_receive(struct fg_coap_client *c, const void *datagram, size_t length,
 			    int64_t now_ms);
 /* Does what is due, and says when it wants to be called again: INT64_MAX for "not for itself". */

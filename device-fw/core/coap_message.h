@@ -33,6 +33,7 @@ enum {
 	FG_COAP_OPTION_ACCEPT = 17,
 	FG_COAP_OPTION_BLOCK2 = 23,
 	FG_COAP_OPTION_BLOCK1 = 27,
+	FG_COAP_OPTION_SIZE2 = 28,
 };
 
 enum {
@@ -60,7 +61,7 @@ void fg_coap_begin(struct fg_coap_writer *w, void *buffer, size_t size, enum fg_
 /* In the order of their numbers. */
 void fg_coap_option(struct fg_coap_writer *w, uint16_t number, const void *value, size_t length);
 void fg_coap_option_uint(struct fg_coap_writer *w, uint16_t number, uint32_t value);
-/* One option for each segment of "a/b" (Uri-Path) or "a=1&b" (Uri-Query). */
+/* One option for each segment of "a/b" (Uri-Path) or "a=1&b" (Uri-Query); none for "" and NULL. */
 void fg_coap_option_split(struct fg_coap_writer *w, uint16_t number, const char *text,
 			  char separator);
 /* Last. Nothing is added for a length of 0 (RFC 7252 section 3: no marker without payload). */
