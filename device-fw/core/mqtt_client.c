@@ -51,57 +51,64 @@ static void end(struct fg_mqtt_client *c, enum fg_mqtt_outcome outcome, uint8_t 
 	c->handle(c->ctx, outcome, &event);
 }
 
-/* ---- sending */
+/* ---- sending. The time is c->now_ms: each function that is given one keeps it there. */
 
-/* Whether `handle` may go on: if not, it has been told. */
-static bool transmit(struct fg_mqtt_client *c, const uint8_t *packet, size_t length, int64_t now_ms)
+/* False: it did not work, and `handle` knows. */
+static bool transmit(struct fg_mqtt_client *c, const uint8_t *packet, size_t length)
 {
-	c->sent_ms = now_ms;
+	c->sent_ms = c->now_ms;
 	if (c->send(c->ctx, packet, length, c->waiting != 0) >= 0)
 		return true;
 	end(c, FG_MQTT_NOT_SENT, 0);
 	return false;
 }
 
-/* An answer is awaited from now on. */
-static void ask(struct fg_mqtt_client *c, size_t end_of_body, uint8_t header, int64_t now_ms)
+/* A packet grows in c->out up to c->length, which is beyond its end when something did not fit. */
+static void put(struct fg_mqtt_client *c, const void *bytes, size_t length)
 {
-	size_t length = end_of_body - BODY_AT;
-	uint8_t *start = c->out + BODY_AT;
-
-	if (end_of_body == 0) {
-		end(c, FG_MQTT_NOT_SENT, 0);
+	if (length > FG_MQTT_PACKET_MAX || c->length + length > FG_MQTT_PACKET_MAX) {
+		c->length = FG_MQTT_PACKET_MAX + 1;
 		return;
 	}
-	if (length > 0x7f) {
-		*--start = (uint8_t)(length >> 7);
-		*--start = (uint8_t)(length | 0x80);
-	} else {
-		*--start = (uint8_t)length;
-	}
-	*--start = header;
-	c->waiting |= FOR_ANSWER;
-	c->asked_ms = now_ms;
-	transmit(c, start, (size_t)(c->out + end_of_body - start), now_ms);
+	memcpy(c->out + c->length, bytes, length);
+	c->length += (uint16_t)length;
 }
 
-static size_t put_u16(struct fg_mqtt_client *c, size_t at, size_t value)
+static void put_u16(struct fg_mqtt_client *c, size_t value)
 {
-	c->out[at] = (uint8_t)(value >> 8);
-	c->out[at + 1] = (uint8_t)value;
-	return at + 2;
+	const uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
+
+	put(c, bytes, sizeof(bytes));
 }
 
-/* Section 1.5.3. Where it ends, or 0: `more` bytes do not fit behind it. */
-static size_t put_string(struct fg_mqtt_client *c, size_t at, const char *text, size_t more)
+/* Section 1.5.3. */
+static void put_string(struct fg_mqtt_client *c, const char *text)
 {
 	size_t length = strlen(text);
 
-	if (length > FG_MQTT_PACKET_MAX || at + 2 + length + more > FG_MQTT_PACKET_MAX)
-		return 0;
-	at = put_u16(c, at, length);
-	memcpy(c->out + at, text, length);
-	return at + length;
+	put_u16(c, length);
+	put(c, text, length);
+}
+
+/* Sends the packet in c->out; an answer is awaited from now on. */
+static void ask(struct fg_mqtt_client *c, uint8_t header)
+{
+	size_t length = c->length - BODY_AT;
+	uint8_t *start = c->out + BODY_AT;
+
+	if (c->length > FG_MQTT_PACKET_MAX) {
+		end(c, FG_MQTT_NOT_SENT, 0);
+		return;
+	}
+	*--start = (uint8_t)length;
+	if (length > 0x7f) {
+		*start = (uint8_t)(length >> 7);
+		*--start = (uint8_t)(length | 0x80);
+	}
+	*--start = header;
+	c->waiting |= FOR_ANSWER;
+	c->asked_ms = c->now_ms;
+	transmit(c, start, (size_t)(c->out + c->length - start));
 }
 
 /* Section 2.3.1: never 0, and not the one of a publish that the server may still know. */
@@ -113,64 +120,47 @@ static uint16_t new_packet_id(struct fg_mqtt_client *c)
 	return c->packet_id;
 }
 
-/* Section 3.1: protocol name and level, flags, keep alive, client identifier. */
-static void send_connect(struct fg_mqtt_client *c, int64_t now_ms)
-{
-	static const uint8_t protocol[] = {0, 4, 'M', 'Q', 'T', 'T', 4};
-	size_t at = BODY_AT;
-
-	memcpy(c->out + at, protocol, sizeof(protocol));
-	at += sizeof(protocol);
-	c->out[at++] = c->clean_session ? CLEAN_SESSION : 0;
-	at = put_u16(c, at, c->keepalive_s);
-	at = put_string(c, at, c->client_id, 0);
-	c->state = CONNECTING;
-	ask(c, at, CONNECT, now_ms);
-}
-
 /* Section 3.8. Also in a session that the server has kept: it may be of another subscription. */
-static void send_subscribe(struct fg_mqtt_client *c, int64_t now_ms)
+static void subscribe(struct fg_mqtt_client *c)
 {
-	size_t at = put_u16(c, BODY_AT, new_packet_id(c));
+	static const uint8_t qos = 1; /* the greatest that we take */
 
-	at = put_string(c, at, c->subscription, 1);
-	if (at > 0)
-		c->out[at++] = 1; /* the greatest QoS that we take */
+	c->length = BODY_AT;
+	put_u16(c, new_packet_id(c));
+	put_string(c, c->subscription);
+	put(c, &qos, 1);
 	c->state = SUBSCRIBING;
-	ask(c, at, SUBSCRIBE, now_ms);
+	ask(c, SUBSCRIBE);
 }
 
 int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic,
 			   int (*write)(void *arg, uint8_t *out, size_t room), void *arg,
 			   bool duplicate, int64_t now_ms)
 {
-	size_t at, room;
+	uint16_t id;
 	int length;
 
 	if (c->state != RUNNING || (c->waiting & FOR_ANSWER))
 		return -EBUSY;
-	at = put_string(c, BODY_AT, topic, 2);
-	if (at == 0)
+	id = duplicate && c->publish_id ? c->publish_id : new_packet_id(c);
+	c->now_ms = now_ms;
+	c->length = BODY_AT;
+	put_string(c, topic);
+	put_u16(c, id);
+	if (c->length > FG_MQTT_PACKET_MAX)
 		return -EMSGSIZE;
-	room = FG_MQTT_PACKET_MAX - at - 2;
-	length = write(arg, c->out + at + 2, room);
+	length = write(arg, c->out + c->length, FG_MQTT_PACKET_MAX - c->length);
 	if (length < 0)
 		return length;
-	if ((size_t)length > room)
+	if (length > FG_MQTT_PACKET_MAX - c->length)
 		return -EMSGSIZE;
-	if (!duplicate || c->publish_id == 0)
-		c->publish_id = new_packet_id(c);
-	at = put_u16(c, at, c->publish_id);
-	ask(c, at + (size_t)length, PUBLISH | QOS_1 | (duplicate ? DUP : 0), now_ms);
+	c->length += (uint16_t)length;
+	c->publish_id = id;
+	ask(c, PUBLISH | QOS_1 | (duplicate ? DUP : 0));
 	return 0;
 }
 
 /* ---- receiving */
-
-static bool is_publish(const struct fg_mqtt_client *c)
-{
-	return (c->header & 0xf0) == PUBLISH;
-}
 
 /*
  * How long the body of a packet with this header is, of a publish at least; -1: the server may not
@@ -192,6 +182,13 @@ static int body_length(const struct fg_mqtt_client *c)
 	return (c->header & ~(RETAIN | DUP)) == (PUBLISH | QOS_1) ? 5 : -1;
 }
 
+static bool length_is_right(const struct fg_mqtt_client *c)
+{
+	uint32_t least = (uint32_t)body_length(c);
+
+	return c->remaining == least || (c->remaining > least && (c->header & 0xf0) == PUBLISH);
+}
+
 static uint16_t get_u16(const uint8_t *bytes)
 {
 	return (uint16_t)(bytes[0] << 8 | bytes[1]);
@@ -206,57 +203,55 @@ static void connected(struct fg_mqtt_client *c)
 	c->handle(c->ctx, FG_MQTT_CONNECTED, &event);
 }
 
+/* Each of these is given a whole packet. False: it is malformed. */
+
 /* Section 3.2.2: a refusal leaves no session. */
-static void receive_connack(struct fg_mqtt_client *c, int64_t now_ms)
+static bool receive_connack(struct fg_mqtt_client *c)
 {
 	uint8_t flags = c->in[0], return_code = c->in[1];
 
-	if (flags > 1 || (flags && return_code)) {
-		end(c, FG_MQTT_MALFORMED, 0);
-		return;
-	}
-	if (return_code) {
-		end(c, FG_MQTT_REFUSED, return_code);
-		return;
-	}
+	if (flags > 1 || (flags && return_code))
+		return false;
 	c->session_present = flags;
-	if (c->subscription)
-		send_subscribe(c, now_ms);
+	if (return_code)
+		end(c, FG_MQTT_REFUSED, return_code);
+	else if (c->subscription)
+		subscribe(c);
 	else
 		connected(c);
+	return true;
 }
 
 /* Section 3.9: less than what was asked for may be granted, but not more. */
-static void receive_suback(struct fg_mqtt_client *c)
+static bool receive_suback(struct fg_mqtt_client *c)
 {
 	uint8_t return_code = c->in[2];
 
-	if (get_u16(c->in) != c->packet_id ||
-	    (return_code > 1 && return_code != SUBSCRIPTION_FAILED))
-		end(c, FG_MQTT_MALFORMED, 0);
+	if (get_u16(c->in) != c->packet_id)
+		return false;
+	if (return_code <= 1)
+		connected(c);
 	else if (return_code == SUBSCRIPTION_FAILED)
 		end(c, FG_MQTT_REFUSED, return_code);
 	else
-		connected(c);
+		return false;
+	return true;
 }
 
-static void receive_puback(struct fg_mqtt_client *c, int64_t now_ms)
+/* One with another identifier may be of a connection before this one: nothing waits for it. */
+static bool receive_puback(struct fg_mqtt_client *c)
 {
 	struct fg_mqtt_event event = {0};
-	int64_t elapsed_ms = now_ms - c->asked_ms;
+	int64_t elapsed_ms = c->now_ms - c->asked_ms;
 	uint16_t id = get_u16(c->in);
 
-	if (id == 0) {
-		end(c, FG_MQTT_MALFORMED, 0);
-		return;
+	if (id == c->publish_id && c->state == RUNNING && (c->waiting & FOR_ANSWER)) {
+		c->waiting &= (uint8_t)~FOR_ANSWER;
+		c->publish_id = 0;
+		event.elapsed_ms = elapsed_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)elapsed_ms;
+		c->handle(c->ctx, FG_MQTT_ACKNOWLEDGED, &event);
 	}
-	/* Another one may be of a connection before this one: nothing waits for it any more. */
-	if (c->state != RUNNING || !(c->waiting & FOR_ANSWER) || id != c->publish_id)
-		return;
-	c->waiting &= (uint8_t)~FOR_ANSWER;
-	c->publish_id = 0;
-	event.elapsed_ms = elapsed_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)elapsed_ms;
-	c->handle(c->ctx, FG_MQTT_ACKNOWLEDGED, &event);
+	return id != 0;
 }
 
 /* Section 4.7: a topic name has no wildcards and no U+0000. */
@@ -274,95 +269,83 @@ static uint32_t topic_end(const struct fg_mqtt_client *c)
 	return 2u + get_u16(c->in);
 }
 
-static void receive_publish(struct fg_mqtt_client *c, int64_t now_ms)
+static bool receive_publish(struct fg_mqtt_client *c)
 {
+	uint8_t puback[4] = {PUBACK, 2, (uint8_t)(c->received_id >> 8), (uint8_t)c->received_id};
 	bool wants_ack = c->header & QOS_1;
 	uint32_t payload_at = topic_end(c) + (wants_ack ? 2 : 0);
-	bool fits = c->remaining <= sizeof(c->in);
-	uint8_t puback[4] = {PUBACK, 2, (uint8_t)(c->received_id >> 8), (uint8_t)c->received_id};
+	enum fg_mqtt_outcome outcome = FG_MQTT_TOO_LONG;
 	struct fg_mqtt_event event = {.duplicate = c->header & DUP,
 				      .length = c->remaining - payload_at};
 
-	if (payload_at > c->remaining || (wants_ack && c->received_id == 0) ||
-	    (fits && !is_topic_name(c->in + 2, get_u16(c->in)))) {
-		end(c, FG_MQTT_MALFORMED, 0);
-		return;
-	}
-	if (fits) {
+	if (payload_at > c->remaining || (wants_ack && c->received_id == 0))
+		return false;
+	if (c->remaining <= sizeof(c->in)) {
+		outcome = FG_MQTT_MESSAGE;
 		event.topic = (const char *)c->in + 2;
 		event.topic_length = get_u16(c->in);
 		event.payload = c->in + payload_at;
+		if (!is_topic_name(c->in + 2, event.topic_length))
+			return false;
 	}
-	c->handle(c->ctx, fits ? FG_MQTT_MESSAGE : FG_MQTT_TOO_LONG, &event);
+	c->handle(c->ctx, outcome, &event);
 	if (wants_ack && c->state != CLOSED)
-		transmit(c, puback, sizeof(puback), now_ms);
+		transmit(c, puback, sizeof(puback));
+	return true;
 }
 
-static void receive_packet(struct fg_mqtt_client *c, int64_t now_ms)
+static bool receive_packet(struct fg_mqtt_client *c)
 {
 	switch (c->header) {
 	case CONNACK:
-		receive_connack(c, now_ms);
-		break;
+		return receive_connack(c);
 	case SUBACK:
-		receive_suback(c);
-		break;
+		return receive_suback(c);
 	case PUBACK:
-		receive_puback(c, now_ms);
-		break;
+		return receive_puback(c);
 	case PINGRESP:
 		c->waiting &= (uint8_t)~FOR_PINGRESP;
-		break;
+		return true;
 	default:
-		receive_publish(c, now_ms);
+		return receive_publish(c);
 	}
 }
 
-/* The identifier is kept apart: behind a long topic it is not in the buffer. */
+/* A publish's identifier is kept apart: behind a long topic it is not in the buffer. */
 static void keep(struct fg_mqtt_client *c, uint8_t byte)
 {
 	if (c->at < sizeof(c->in))
 		c->in[c->at] = byte;
-	if (is_publish(c) && c->at >= 2 && c->at - topic_end(c) < 2)
+	if (c->at - topic_end(c) < 2)
 		c->received_id = (uint16_t)(c->received_id << 8 | byte);
+	c->at++;
 }
 
-static void receive_byte(struct fg_mqtt_client *c, uint8_t byte, int64_t now_ms)
+static bool receive_byte(struct fg_mqtt_client *c, uint8_t byte)
 {
-	bool whole = false, fine = true;
-	int wanted = 0;
-
 	switch (c->part) {
 	case HEADER:
 		c->header = byte;
 		c->remaining = 0;
 		c->at = 0;
 		c->part = LENGTH;
-		fine = body_length(c) >= 0;
-		break;
+		return body_length(c) >= 0;
 	case LENGTH:
 		c->remaining |= (byte & 0x7fu) << 7 * c->at++;
-		if (byte & 0x80) {
-			fine = c->at < LENGTH_BYTES_MAX;
-			break;
-		}
+		if (byte & 0x80)
+			return c->at < LENGTH_BYTES_MAX;
+		if (!length_is_right(c))
+			return false;
 		c->at = 0;
 		c->part = BODY;
-		wanted = body_length(c);
-		fine = is_publish(c) ? c->remaining >= (uint32_t)wanted
-				     : c->remaining == (uint32_t)wanted;
-		whole = c->remaining == 0;
 		break;
 	default:
 		keep(c, byte);
-		whole = ++c->at == c->remaining;
 	}
-	if (!fine) {
-		end(c, FG_MQTT_MALFORMED, 0);
-	} else if (whole) {
-		c->part = HEADER;
-		receive_packet(c, now_ms);
-	}
+	if (c->at < c->remaining)
+		return true;
+	c->part = HEADER;
+	return receive_packet(c);
 }
 
 void fg_mqtt_client_receive(struct fg_mqtt_client *c, const void *bytes, size_t length,
@@ -370,8 +353,10 @@ void fg_mqtt_client_receive(struct fg_mqtt_client *c, const void *bytes, size_t 
 {
 	const uint8_t *byte = bytes;
 
+	c->now_ms = now_ms;
 	for (size_t i = 0; i < length && c->state != CLOSED; i++)
-		receive_byte(c, byte[i], now_ms);
+		if (!receive_byte(c, byte[i]))
+			end(c, FG_MQTT_MALFORMED, 0);
 }
 
 /* ---- opening, closing, time */
@@ -384,11 +369,21 @@ void fg_mqtt_client_init(struct fg_mqtt_client *c)
 	c->publish_id = 0;
 }
 
+/* Section 3.1: protocol name and level, flags, keep alive, client identifier. */
 void fg_mqtt_client_open(struct fg_mqtt_client *c, int64_t now_ms)
 {
+	const uint8_t protocol[] = {0,	 4,   'M', 'Q',
+				    'T', 'T', 4,   c->clean_session ? CLEAN_SESSION : 0};
+
+	c->now_ms = now_ms;
 	c->waiting = 0;
 	c->part = HEADER;
-	send_connect(c, now_ms);
+	c->state = CONNECTING;
+	c->length = BODY_AT;
+	put(c, protocol, sizeof(protocol));
+	put_u16(c, c->keepalive_s);
+	put_string(c, c->client_id);
+	ask(c, CONNECT);
 }
 
 bool fg_mqtt_client_busy(const struct fg_mqtt_client *c)
@@ -396,14 +391,9 @@ bool fg_mqtt_client_busy(const struct fg_mqtt_client *c)
 	return c->waiting != 0;
 }
 
-/* Whether it is time; if not, *next is no later than that. */
-static bool is_due(int64_t since_ms, uint32_t after_ms, int64_t now_ms, int64_t *next)
+static int64_t earlier(int64_t a_ms, int64_t b_ms)
 {
-	if (now_ms - since_ms >= after_ms)
-		return true;
-	if (since_ms + after_ms < *next)
-		*next = since_ms + after_ms;
-	return false;
+	return a_ms < b_ms ? a_ms : b_ms;
 }
 
 /*
@@ -415,22 +405,24 @@ int64_t fg_mqtt_client_poll(struct fg_mqtt_client *c, int64_t now_ms)
 	static const uint8_t pingreq[] = {PINGREQ, 0};
 	int64_t next = INT64_MAX;
 
-	if (((c->waiting & FOR_ANSWER) &&
-	     is_due(c->asked_ms, c->answer_timeout_ms, now_ms, &next)) ||
-	    ((c->waiting & FOR_PINGRESP) &&
-	     is_due(c->pinged_ms, c->answer_timeout_ms, now_ms, &next))) {
+	c->now_ms = now_ms;
+	if (c->waiting & FOR_ANSWER)
+		next = c->asked_ms + c->answer_timeout_ms;
+	if (c->waiting & FOR_PINGRESP)
+		next = earlier(next, c->pinged_ms + c->answer_timeout_ms);
+	if (now_ms >= next) {
 		end(c, FG_MQTT_SILENT, 0);
 		return INT64_MAX;
 	}
-	if (c->state <= CONNECTING || c->keepalive_s == 0 || (c->waiting & FOR_PINGRESP) ||
-	    !is_due(c->sent_ms, c->keepalive_s * 1000u, now_ms, &next))
+	if (c->state == CLOSED || c->keepalive_s == 0 || (c->waiting & FOR_PINGRESP))
 		return next;
+	if (now_ms < c->sent_ms + c->keepalive_s * 1000)
+		return earlier(next, c->sent_ms + c->keepalive_s * 1000);
 	c->waiting |= FOR_PINGRESP;
 	c->pinged_ms = now_ms;
-	if (!transmit(c, pingreq, sizeof(pingreq), now_ms))
+	if (!transmit(c, pingreq, sizeof(pingreq)))
 		return INT64_MAX;
-	is_due(c->pinged_ms, c->answer_timeout_ms, now_ms, &next);
-	return next;
+	return earlier(next, now_ms + c->answer_timeout_ms);
 }
 
 /* Section 3.14. */
@@ -447,33 +439,28 @@ void fg_mqtt_client_close(struct fg_mqtt_client *c)
 
 /* ---- topics */
 
-static size_t join(char *out, size_t size, const char *const parts[], size_t count)
+static int topic(char *out, size_t size, const char *device, const char *direction, const char *sub)
 {
+	const char *const parts[] = {"m/d/", device, direction, sub};
 	size_t at = 0;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		size_t length = strlen(parts[i]);
 
 		if (length >= size - at)
-			return 0;
+			return -EMSGSIZE;
 		memcpy(out + at, parts[i], length + 1);
 		at += length;
 	}
-	return at;
+	return (int)at;
 }
 
 int fg_topic_d2c(char *out, size_t size, const char *device, const char *sub)
 {
-	const char *const parts[] = {"m/d/", device, "/d2c", "/", sub};
-	size_t length = join(out, size, parts, sub ? 5 : 3);
-
-	return length > 0 ? (int)length : -EMSGSIZE;
+	return topic(out, size, device, sub ? "/d2c/" : "/d2c", sub ? sub : "");
 }
 
 int fg_topic_c2d_filter(char *out, size_t size, const char *device)
 {
-	const char *const parts[] = {"m/d/", device, "/c2d/#"};
-	size_t length = join(out, size, parts, 3);
-
-	return length > 0 ? (int)length : -EMSGSIZE;
+	return topic(out, size, device, "/c2d/#", "");
 }

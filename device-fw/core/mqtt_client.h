@@ -6,7 +6,7 @@
  * acknowledged when `handle` has taken it.
  *
  * A structure belongs to one thread. Functions call `send` and `handle` before they return.
- * `handle` may publish, and close; nothing else is called from inside of it, and nothing from
+ * `handle` may publish, close and init; nothing else is called from inside of it, and nothing from
  * inside `send`.
  */
 #ifndef FG_DEVICE_MQTT_CLIENT_H
@@ -63,9 +63,10 @@ struct fg_mqtt_client {
 	void *ctx;
 
 	/* the rest is its own */
-	int64_t sent_ms, asked_ms, pinged_ms;
+	int64_t now_ms, sent_ms, asked_ms, pinged_ms;
 	uint32_t remaining, at;
 	uint16_t packet_id, publish_id, received_id;
+	uint16_t length;
 	uint8_t state, waiting, part, header;
 	bool session_present;
 	uint8_t out[FG_MQTT_PACKET_MAX];
