@@ -36,10 +36,10 @@ struct fg_backlog {
 	uint16_t boot; /* of this boot, counted up at each mount */
 
 	/* the rest is its own */
-	uint32_t first, head; /* offsets: oldest record that may be waiting, end */
-	uint32_t generation;
+	uint32_t generation, head; /* of the newest sector; where in it the next record comes */
+	uint32_t done;		   /* address of the newest acknowledged record, 0: none */
 	int64_t anchor_ms;
-	bool anchored;
+	bool mounted, anchored, undated;
 };
 
 /* Where a record is. Valid until the ring goes over it. */

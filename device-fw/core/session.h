@@ -37,7 +37,8 @@ enum fg_session_event {
 	FG_SESSION_CONNECTED, /* a new, authenticated-by-the-server connection: we are not known in
 				 it yet */
 	FG_SESSION_RESUMED,   /* the kept connection can be used again */
-	FG_SESSION_FAILED,    /* it could not be opened */
+	FG_SESSION_FAILED,    /* what was asked for (attach, open, JWT) could not even begin, or the
+				 connection could not be opened */
 	FG_SESSION_CLOSED,    /* the peer or the network has ended it */
 	FG_SESSION_AUTHENTICATED,
 	FG_SESSION_REFUSED,	    /* the server does not let us in: waiting is all one can do */
@@ -45,7 +46,8 @@ enum fg_session_event {
 	FG_SESSION_WORK,	    /* there is something to send */
 	FG_SESSION_IDLE,	    /* nothing is under way and nothing waits */
 	FG_SESSION_NO_ANSWER,	    /* a request was given up */
-	FG_SESSION_ANSWERED, /* the server has answered something: what failed before is over */
+	FG_SESSION_ANSWERED, /* the server has answered something, and not with 4.01 or with what
+				is HOLD */
 	FG_SESSION_HOLD,     /* the server asks for patience: hold_ms of the input */
 	FG_SESSION_TIMER,    /* the deadline has come */
 	FG_SESSION_EVENTS,
@@ -55,14 +57,14 @@ enum {
 	FG_SESSION_DO_CLOSE = 1 << 0,  /* forget the connection */
 	FG_SESSION_DO_KEEP = 1 << 1,   /* release the radio; DTLS: save the connection */
 	FG_SESSION_DO_DETACH = 1 << 2, /* switch the radio off */
-	FG_SESSION_DO_ATTACH = 1 << 3,
+	FG_SESSION_DO_ATTACH = 1 << 3, /* ATTACHED follows, also if it is attached already */
 	FG_SESSION_DO_CONNECT = 1 << 4,
 	FG_SESSION_DO_RESUME = 1 << 5,
 	FG_SESSION_DO_AUTHENTICATE = 1 << 6,
 	FG_SESSION_DO_WORK = 1 << 7, /* begin, or go on, to send what waits */
 };
 
-/* All times in milliseconds. */
+/* All times in milliseconds, and above 0. */
 struct fg_session_config {
 	uint32_t attach_ms;	  /* longest wait for the network: 600000 */
 	uint32_t connect_ms;	  /* for a handshake: 130000, above the modem's longest, 123 s */
@@ -71,10 +73,10 @@ struct fg_session_config {
 	uint32_t run_ms;	  /* RUNNING without any answer at all: 300000 */
 	uint32_t sleep_ms;	  /* longest sleep, when nothing wakes it up: 86400000 */
 	uint32_t backoff_min_ms,
-		backoff_max_ms;	 /* 2000, 3600000: doubled each time, with jitter of +-50 % */
+		backoff_max_ms;	 /* 5000, 3600000: doubled each time, with jitter of +-50 % */
 	uint32_t refused_min_ms; /* after a refusal, instead of backoff_min_ms: 60000 */
-	uint8_t detach_after;  /* failures in a row after which the radio is switched off and on: 6
-				*/
+	uint8_t detach_after;  /* failures in a row after which the radio is switched off and on: 6;
+				  0: never while there is a network */
 	bool keeps_connection; /* sleeping keeps the connection (DTLS with CID, or MQTT); else it is
 				  closed */
 	bool sleeps; /* false: stays in RUNNING when idle (mains power, or MQTT with a permanent
@@ -89,8 +91,11 @@ struct fg_session {
 	int64_t since_ms, deadline_ms; /* by uptime; INT64_MAX: none (OFF only) */
 	uint8_t failures;	       /* in a row; saturates */
 	bool attached;
-	bool kept; /* there is a connection that may be resumed */
-	bool work; /* WORK came while it could not be done */
+	bool kept;     /* there is a connection of before: it may be resumed, or was and has not
+			  proved yet that the server knows it still */
+	bool work;     /* RUNNING: there is something to do; SLEEPING: but not before the deadline
+			*/
+	bool answered; /* RUNNING: the server has, since it was entered */
 };
 
 struct fg_session_input {
