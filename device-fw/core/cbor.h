@@ -35,8 +35,18 @@ void fg_cbor_raw(struct fg_cbor_writer *w, const void *bytes, size_t length);
  * mantissa * 10^-decimals, decimals 0 to 9: an integer where it is whole, else the shortest of
  * half, single and double precision that gives back these decimal digits; computed with integers
  * only.
+ *
+ * Half precision is used for what it holds exactly. Single precision also where it can tell all
+ * decimals of so many places apart, which it can for 6 significant digits, and 7 up to 8388607: who
+ * prints a number of single precision with the fewest digits that read back as it has these. As a
+ * double it would read 21.530000686645508; docs/messages.md says how the server reads it.
  */
 void fg_cbor_decimal(struct fg_cbor_writer *w, int32_t mantissa, uint8_t decimals);
+/*
+ * The same for readers that widen: the shortest width that holds exactly what a double would
+ * (RFC 8949 section 4.1, RFC 8428 section 6). |mantissa| below 2^53.
+ */
+void fg_cbor_decimal_exact(struct fg_cbor_writer *w, int64_t mantissa, uint8_t decimals);
 
 /* ---- reading */
 
