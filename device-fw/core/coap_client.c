@@ -10,18 +10,21 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_LATENCY_MS	 100000 /* RFC 7252 section 4.8.2 */
-#define SEEN_UNIT_BITS	 10
-#define SEEN_LIFETIME	 242	/* EXCHANGE_LIFETIME, 247 s, in units of 1024 ms, rounded up */
-#define OBSERVE_FRESH_MS 128000 /* RFC 7641 section 3.4 */
-#define OBSERVE_MASK	 0xffffffu
-#define DEFAULT_MAX_AGE	 60
-#define TOKEN_AT	 FG_COAP_HEADER
-#define OPTIONS_AT	 (FG_COAP_HEADER + FG_COAP_TOKEN_LENGTH)
-#define BLOCK_MORE	 8u /* RFC 7959 section 2.2: NUM, M, SZX */
-#define BLOCK_SZX	 7u
-#define BLOCK_VALUE_MAX	 3
-#define NO_VALUE	 UINT32_MAX
+#define MAX_LATENCY_MS	  100000 /* RFC 7252 section 4.8.2 */
+#define UNIT_BITS	  10	 /* of times that need not be exact: 1024 ms */
+#define SEEN_LIFETIME	  242	 /* EXCHANGE_LIFETIME, 247 s, in units, rounded up */
+#define OBSERVE_FRESH	  125	 /* 128 s (RFC 7641 section 3.4) in units */
+#define OBSERVE_MASK	  0xffffffu
+#define OBSERVE_HALF	  0x7fffffu
+#define DEFAULT_MAX_AGE_S 60
+#define TOKEN_AT	  FG_COAP_HEADER
+#define OPTIONS_AT	  (FG_COAP_HEADER + FG_COAP_TOKEN_LENGTH)
+#define BODY_AT		  (FG_COAP_BUFFER - FG_COAP_BODY_MAX)
+#define BLOCK_MORE	  8u /* RFC 7959 section 2.2: NUM, M, SZX */
+#define BLOCK_SZX	  7u
+#define BLOCK_SZX_BITS	  4
+#define BLOCK_VALUE_MAX	  3
+#define NONE		  UINT32_MAX
 
 enum {
 	IDLE,
@@ -36,17 +39,22 @@ const struct fg_coap_settings fg_coap_defaults = {
 	.response_timeout_ms = 30000,
 };
 
+static uint32_t now_in_units(const struct fg_coap_client *c)
+{
+	return (uint32_t)(c->now_ms >> UNIT_BITS);
+}
+
 /* ---- What goes out */
 
-static void transmit(struct fg_coap_client *c, int64_t now_ms)
+static void transmit(struct fg_coap_client *c)
 {
+	c->deadline_ms = c->now_ms;
 	if (c->send(c->ctx, c->buffer, c->request_length, true) < 0) {
 		c->state = FAILED;
-		c->deadline_ms = now_ms;
 		return;
 	}
 	c->tries++;
-	c->deadline_ms = now_ms + c->timeout_ms;
+	c->deadline_ms += c->timeout_ms;
 	c->timeout_ms *= 2;
 }
 
@@ -56,44 +64,32 @@ static void finish(struct fg_coap_client *c, enum fg_coap_outcome outcome)
 	c->handle(c->ctx, c->fetching ? FG_COAP_NOTIFICATION_LOST : outcome, NULL);
 }
 
-static void do_what_is_due(struct fg_coap_client *c, int64_t now_ms)
-{
-	if (now_ms < c->deadline_ms)
-		return;
-	if (c->state == FAILED) {
-		finish(c, FG_COAP_NOT_SENT);
-	} else if (c->state == SENT && c->tries <= c->settings->max_retransmit) {
-		c->retransmissions += c->tries > 0;
-		transmit(c, now_ms);
-	} else {
-		finish(c, FG_COAP_NO_ANSWER);
-	}
-}
-
 /*
  * Message ids are taken in turn. When one half of them begins, the other ends: it begins again when
  * EXCHANGE_LIFETIME has passed since then (section 4.8.2, with PROCESSING_DELAY = ACK_TIMEOUT).
  */
-static void take_message_id(struct fg_coap_client *c, int64_t now_ms)
+static void take_message_id(struct fg_coap_client *c)
 {
-	const struct fg_coap_settings *s = c->settings;
-	uint32_t spans = (1u << s->max_retransmit) - 1;
+	uint32_t lifetime_ms =
+		2 * MAX_LATENCY_MS +
+		(c->settings->ack_timeout_ms * (3u << c->settings->max_retransmit)) / 2;
 
+	c->deadline_ms = c->now_ms;
 	if ((++c->message_id & 0x7fff) == 0) {
-		c->ids_from_ms +=
-			2 * MAX_LATENCY_MS + s->ack_timeout_ms * (1 + spans + spans / 2 + 1);
-		if (c->ids_from_ms < now_ms)
-			c->ids_from_ms = now_ms;
+		c->ids_from_ms += lifetime_ms;
+		if (c->ids_from_ms < c->now_ms)
+			c->ids_from_ms = c->now_ms;
 	}
-	c->deadline_ms = c->ids_from_ms > now_ms ? c->ids_from_ms : now_ms;
+	if (c->deadline_ms < c->ids_from_ms)
+		c->deadline_ms = c->ids_from_ms;
 }
 
 /* Sends what is in the buffer, but for its message id. */
-static void begin(struct fg_coap_client *c, int64_t now_ms)
+static void begin(struct fg_coap_client *c)
 {
 	uint32_t random, timeout_ms = c->settings->ack_timeout_ms;
 
-	take_message_id(c, now_ms);
+	take_message_id(c);
 	c->buffer[2] = (uint8_t)(c->message_id >> 8);
 	c->buffer[3] = (uint8_t)c->message_id;
 	/* Between 1 and ACK_RANDOM_FACTOR, 1.5, times ACK_TIMEOUT. */
@@ -101,8 +97,8 @@ static void begin(struct fg_coap_client *c, int64_t now_ms)
 	c->timeout_ms = timeout_ms + (uint32_t)((uint64_t)(timeout_ms / 2 + 1) * random >> 32);
 	c->tries = 0;
 	c->state = SENT;
-	if (now_ms >= c->deadline_ms)
-		transmit(c, now_ms);
+	if (c->now_ms >= c->deadline_ms)
+		transmit(c);
 }
 
 static void new_token(struct fg_coap_client *c)
@@ -110,21 +106,15 @@ static void new_token(struct fg_coap_client *c)
 	c->random(c->ctx, c->buffer + TOKEN_AT, FG_COAP_TOKEN_LENGTH);
 }
 
-/* An empty message. */
+/* An empty message. If it cannot be sent, the server asks again, or the next request tells. */
 static void answer(const struct fg_coap_client *c, enum fg_coap_type type,
 		   const struct fg_coap_message *m)
 {
-	uint8_t empty[FG_COAP_HEADER] = {(uint8_t)(1 << 6 | (unsigned)type << 4), FG_COAP_EMPTY,
-					 (uint8_t)(m->id >> 8), (uint8_t)m->id};
+	uint8_t empty[FG_COAP_HEADER];
+	struct fg_coap_writer w;
 
-	/* If it cannot be sent, the server asks again, or the next request tells. */
+	fg_coap_begin(&w, empty, sizeof(empty), type, FG_COAP_EMPTY, m->id, NULL, 0);
 	(void)c->send(c->ctx, empty, sizeof(empty), c->state != IDLE);
-}
-
-static void reject(const struct fg_coap_client *c, const struct fg_coap_message *m)
-{
-	if (m->type == FG_COAP_CON)
-		answer(c, FG_COAP_RST, m);
 }
 
 /* ---- Requests */
@@ -139,17 +129,20 @@ static void put_target(struct fg_coap_writer *w, const struct fg_coap_request *r
 		fg_coap_option_uint(w, FG_COAP_OPTION_ACCEPT, (uint32_t)r->accept);
 }
 
-static void start(struct fg_coap_client *c, bool fetching, int64_t now_ms)
+static void start(struct fg_coap_client *c, size_t length, bool registering, bool fetching)
 {
+	c->request_length = (uint16_t)length;
+	c->registering = registering;
 	c->fetching = fetching;
-	c->registering = c->restarted = false;
+	c->restarted = false;
 	c->body_length = 0;
-	c->started_ms = now_ms;
+	c->started_ms = (uint32_t)c->now_ms;
 	c->retransmissions_before = c->retransmissions;
 }
 
-/* The request is in the buffer, with a new token: what it makes of the observation. */
-static int prepare_observation(struct fg_coap_client *c, const struct fg_coap_request *r)
+/* The request to observe is in the buffer: keeps what it is for, or takes the token of what is
+ * observed if that is the same. False: too long. */
+static bool keep_observed(struct fg_coap_client *c, const struct fg_coap_request *r)
 {
 	uint8_t kept[FG_COAP_OBSERVED_MAX];
 	struct fg_coap_writer w;
@@ -158,16 +151,16 @@ static int prepare_observation(struct fg_coap_client *c, const struct fg_coap_re
 		      FG_COAP_TOKEN_LENGTH);
 	put_target(&w, r);
 	if (w.full)
-		return -EMSGSIZE;
+		return false;
 	if (c->observing && w.length == c->observed_length &&
 	    memcmp(kept + OPTIONS_AT, c->observed + OPTIONS_AT, w.length - OPTIONS_AT) == 0) {
 		memcpy(c->buffer + TOKEN_AT, c->observed + TOKEN_AT, FG_COAP_TOKEN_LENGTH);
-		return 0;
+		return true;
 	}
-	c->observing = c->waits = false;
+	fg_coap_client_stop_observing(c);
 	memcpy(c->observed, kept, w.length);
 	c->observed_length = (uint16_t)w.length;
-	return 0;
+	return true;
 }
 
 int fg_coap_client_compose(struct fg_coap_client *c, const struct fg_coap_request *r,
@@ -177,10 +170,11 @@ int fg_coap_client_compose(struct fg_coap_client *c, const struct fg_coap_reques
 	struct fg_coap_writer w;
 	uint8_t *out;
 	size_t room;
-	int length = 0;
+	int length;
 
 	if (c->state != IDLE)
 		return -EBUSY;
+	c->now_ms = now_ms;
 	new_token(c);
 	fg_coap_begin(&w, c->buffer, FG_COAP_REQUEST_MAX, FG_COAP_CON, r->method, 0,
 		      c->buffer + TOKEN_AT, FG_COAP_TOKEN_LENGTH);
@@ -189,7 +183,7 @@ int fg_coap_client_compose(struct fg_coap_client *c, const struct fg_coap_reques
 	if (r->etag_length > 0)
 		fg_coap_option(&w, FG_COAP_OPTION_ETAG, r->etag, r->etag_length);
 	if (r->observe)
-		fg_coap_option_uint(&w, FG_COAP_OPTION_OBSERVE, 0);
+		fg_coap_option(&w, FG_COAP_OPTION_OBSERVE, NULL, 0);
 	put_target(&w, r);
 	if (write) {
 		out = fg_coap_payload_begin(&w, &room);
@@ -200,13 +194,11 @@ int fg_coap_client_compose(struct fg_coap_client *c, const struct fg_coap_reques
 	} else {
 		fg_coap_payload(&w, r->payload, r->length);
 	}
-	if (w.full || (r->observe && prepare_observation(c, r) < 0))
+	if (w.full || (r->observe && !keep_observed(c, r)))
 		return -EMSGSIZE;
-	c->request_length = (uint16_t)w.length;
-	start(c, false, now_ms);
-	c->registering = r->observe;
+	start(c, w.length, r->observe, false);
 	c->requests++;
-	begin(c, now_ms);
+	begin(c);
 	return 0;
 }
 
@@ -218,10 +210,9 @@ int fg_coap_client_request(struct fg_coap_client *c, const struct fg_coap_reques
 
 /*
  * Makes the request in the buffer the request for a block: without Observe (RFC 7959 section 2.6)
- * and payload, and with a token of its own, so that no late answer is taken for this one. False: it
- * is too long.
+ * and payload, and with a token of its own, so that no late answer is taken for this one.
  */
-static bool ask_block(struct fg_coap_client *c, uint32_t block, int64_t now_ms)
+static void ask_block(struct fg_coap_client *c, uint32_t block)
 {
 	struct fg_coap_message m;
 	struct fg_coap_option o = {0};
@@ -229,203 +220,209 @@ static bool ask_block(struct fg_coap_client *c, uint32_t block, int64_t now_ms)
 
 	(void)fg_coap_parse(&m, c->buffer, c->request_length);
 	new_token(c);
-	fg_coap_begin(&w, c->buffer, FG_COAP_BUFFER - FG_COAP_BODY_MAX, FG_COAP_CON, m.code, 0,
-		      c->buffer + TOKEN_AT, FG_COAP_TOKEN_LENGTH);
-	/* Nothing is written beyond what was read: options are only left out. */
+	fg_coap_begin(&w, c->buffer, BODY_AT, FG_COAP_CON, m.code, 0, c->buffer + TOKEN_AT,
+		      FG_COAP_TOKEN_LENGTH);
+	/* Options are only left out, so nothing is written beyond what was read. */
 	while (fg_coap_next_option(&m, &o))
 		if (o.number != FG_COAP_OPTION_OBSERVE &&
 		    o.number != FG_COAP_OPTION_CONTENT_FORMAT && o.number != FG_COAP_OPTION_BLOCK2)
 			fg_coap_option(&w, o.number, o.value, o.length);
 	fg_coap_option_uint(&w, FG_COAP_OPTION_BLOCK2, block);
 	c->request_length = (uint16_t)w.length;
-	if (!w.full)
-		begin(c, now_ms);
-	return !w.full;
+	if (w.full)
+		finish(c, FG_COAP_UNREADABLE);
+	else
+		begin(c);
 }
 
 /* ---- Responses */
 
-/* Its length is 0 if there is none. */
-static struct fg_coap_option etag_of(const struct fg_coap_message *m)
+/* A message of the server, with what its options say. */
+struct incoming {
+	struct fg_coap_message m;
+	struct fg_coap_response r;
+	uint32_t observe, block; /* NONE: it has no such option */
+	bool readable;
+};
+
+/*
+ * RFC 7252 section 5.4: a critical option that we do not know, or that is too long or there twice,
+ * makes the message unreadable; others are as if they were not there. Block1 is a hint of a server
+ * that takes no more than that (RFC 7959 section 2.9.3).
+ */
+static void read_options(struct incoming *in)
 {
-	struct fg_coap_option etag;
+	struct fg_coap_option o = {0};
 
-	if (!fg_coap_find_option(m, FG_COAP_OPTION_ETAG, &etag) || etag.length > FG_COAP_ETAG_MAX)
-		etag.length = 0;
-	return etag;
-}
+	in->readable = true;
+	in->observe = in->block = NONE;
+	in->r = (struct fg_coap_response){.code = in->m.code,
+					  .format = FG_COAP_FORMAT_NONE,
+					  .token = in->m.token,
+					  .token_length = in->m.token_length,
+					  .etag = in->m.token,
+					  .max_age_s = DEFAULT_MAX_AGE_S,
+					  .payload = in->m.payload,
+					  .length = in->m.payload_length,
+					  .transmissions = 1};
+	while (fg_coap_next_option(&in->m, &o)) {
+		uint32_t value = fg_coap_option_number(&o);
 
-static void deliver(struct fg_coap_client *c, enum fg_coap_outcome outcome,
-		    const struct fg_coap_message *m, const uint8_t *payload, size_t length,
-		    int64_t now_ms)
-{
-	struct fg_coap_option etag = etag_of(m);
-	uint32_t format = fg_coap_find_uint(m, FG_COAP_OPTION_CONTENT_FORMAT, NO_VALUE);
-	struct fg_coap_response r = {
-		.code = m->code,
-		.format = format <= UINT16_MAX ? (int)format : FG_COAP_FORMAT_NONE,
-		.token = m->token,
-		.token_length = m->token_length,
-		.max_age_s = fg_coap_find_uint(m, FG_COAP_OPTION_MAX_AGE, DEFAULT_MAX_AGE),
-		.payload = payload,
-		.length = length,
-		.observed = c->observing,
-		.etag = etag.value,
-		.etag_length = (uint8_t)etag.length,
-	};
-
-	if (outcome == FG_COAP_RESPONSE) {
-		r.elapsed_ms = (uint32_t)(now_ms - c->started_ms);
-		r.transmissions = (uint8_t)(1 + c->retransmissions - c->retransmissions_before);
+		if (o.number == FG_COAP_OPTION_BLOCK2 && o.length <= BLOCK_VALUE_MAX &&
+		    in->block == NONE) {
+			in->block = value;
+		} else if (o.number & 1 && o.number != FG_COAP_OPTION_BLOCK1) {
+			in->readable = false;
+		} else if (o.number == FG_COAP_OPTION_ETAG && o.length <= FG_COAP_ETAG_MAX) {
+			in->r.etag = o.value;
+			in->r.etag_length = (uint8_t)o.length;
+		} else if (o.number == FG_COAP_OPTION_OBSERVE && value <= OBSERVE_MASK) {
+			in->observe = value;
+		} else if (o.number == FG_COAP_OPTION_CONTENT_FORMAT && value <= UINT16_MAX) {
+			in->r.format = (int)value;
+		} else if (o.number == FG_COAP_OPTION_MAX_AGE) {
+			in->r.max_age_s = value;
+		}
 	}
-	c->handle(c->ctx, outcome, &r);
 }
 
-/* Is the ETag still that of the blocks before? */
-static bool same_etag(struct fg_coap_client *c, const struct fg_coap_message *m)
+static bool is_success(const struct incoming *in)
 {
-	struct fg_coap_option etag = etag_of(m);
+	return in->m.code >> 5 == 2;
+}
 
-	if (c->body_length == 0) {
-		c->etag_length = (uint8_t)etag.length;
-		if (etag.length > 0)
-			memcpy(c->etag, etag.value, etag.length);
+/* An error's payload is for people: its first block does. */
+static bool is_whole(const struct incoming *in)
+{
+	return in->block == NONE || !is_success(in) || (in->block & ~BLOCK_SZX) == 0;
+}
+
+static void deliver(struct fg_coap_client *c, enum fg_coap_outcome outcome, struct incoming *in)
+{
+	in->r.observed = c->observing;
+	c->handle(c->ctx, outcome, &in->r);
+}
+
+static void deliver_response(struct fg_coap_client *c, struct incoming *in)
+{
+	if (c->fetching && !is_success(in)) {
+		finish(c, FG_COAP_NOTIFICATION_LOST);
+		return;
 	}
-	return etag.length == c->etag_length &&
-	       (etag.length == 0 || memcmp(c->etag, etag.value, etag.length) == 0);
+	in->r.elapsed_ms = (uint32_t)c->now_ms - c->started_ms;
+	in->r.transmissions = (uint8_t)(1 + c->retransmissions - c->retransmissions_before);
+	deliver(c, c->fetching ? FG_COAP_NOTIFICATION : FG_COAP_RESPONSE, in);
 }
 
-static bool is_whole(const struct fg_coap_message *m, uint32_t block)
+static bool is_next_block(const struct fg_coap_client *c, const struct incoming *in)
 {
-	/* An error's payload is for people: the first block of it does. */
-	return block == NO_VALUE || m->code >> 5 != 2 || (block & ~BLOCK_SZX) == 0;
+	uint32_t szx = in->block & BLOCK_SZX, size = 1u << (szx + BLOCK_SZX_BITS);
+
+	return szx != BLOCK_SZX && (in->block >> 4) * size == c->body_length &&
+	       in->r.length <= (size_t)FG_COAP_BODY_MAX - c->body_length &&
+	       (in->r.length == size || !(in->block & BLOCK_MORE));
 }
 
 /* A response to what is under way, or the first block of a notification. */
-static void take(struct fg_coap_client *c, const struct fg_coap_message *m, int64_t now_ms)
+static void take_response(struct fg_coap_client *c, struct incoming *in)
 {
-	enum fg_coap_outcome outcome = c->fetching ? FG_COAP_NOTIFICATION : FG_COAP_RESPONSE;
-	uint32_t block = fg_coap_find_uint(m, FG_COAP_OPTION_BLOCK2, NO_VALUE);
-	uint32_t szx = block & BLOCK_SZX, size = 16u << szx;
-	uint8_t *body = c->buffer + FG_COAP_BUFFER - FG_COAP_BODY_MAX;
+	uint32_t szx = in->block & BLOCK_SZX;
+	uint8_t *body = c->buffer + BODY_AT;
 
-	if (is_whole(m, block)) {
-		c->state = IDLE;
-		if (c->fetching && m->code >> 5 != 2)
-			finish(c, FG_COAP_NOTIFICATION_LOST);
-		else
-			deliver(c, outcome, m, m->payload, m->payload_length, now_ms);
+	c->state = IDLE;
+	if (is_whole(in)) {
+		deliver_response(c, in);
 		return;
 	}
-	if (!same_etag(c, m) && !c->restarted && c->buffer[1] == FG_COAP_GET) {
+	if (c->body_length == 0) {
+		c->etag_length = in->r.etag_length;
+		memcpy(c->etag, in->r.etag, in->r.etag_length);
+	}
+	if (c->etag_length != in->r.etag_length ||
+	    memcmp(c->etag, in->r.etag, in->r.etag_length) != 0) {
+		/* It has changed meanwhile. */
+		if (c->restarted || c->buffer[1] != FG_COAP_GET) {
+			finish(c, FG_COAP_UNREADABLE);
+			return;
+		}
 		c->restarted = true;
 		c->body_length = 0;
-		if (ask_block(c, szx, now_ms))
-			return;
+		ask_block(c, szx);
+		return;
 	}
-	if (!same_etag(c, m) || szx == BLOCK_SZX || (block >> 4) * size != c->body_length ||
-	    m->payload_length > (size_t)FG_COAP_BODY_MAX - c->body_length ||
-	    (block & BLOCK_MORE && m->payload_length != size)) {
+	if (!is_next_block(c, in)) {
 		finish(c, FG_COAP_UNREADABLE);
 		return;
 	}
-	if (m->payload_length > 0)
-		memcpy(body + c->body_length, m->payload, m->payload_length);
-	c->body_length = (uint16_t)(c->body_length + m->payload_length);
-	if (!(block & BLOCK_MORE)) {
-		c->state = IDLE;
-		deliver(c, outcome, m, body, c->body_length, now_ms);
-	} else if (!ask_block(c, ((uint32_t)c->body_length >> szx & ~15u) | szx, now_ms)) {
-		finish(c, FG_COAP_UNREADABLE);
+	memcpy(body + c->body_length, in->r.payload, in->r.length);
+	c->body_length = (uint16_t)(c->body_length + in->r.length);
+	if (in->block & BLOCK_MORE) {
+		ask_block(c, (uint32_t)c->body_length >> szx | szx);
+		return;
 	}
+	in->r.payload = body;
+	in->r.length = c->body_length;
+	deliver_response(c, in);
 }
 
 /* ---- Observation */
 
-static uint32_t sequence_of(const struct fg_coap_message *m)
-{
-	return fg_coap_find_uint(m, FG_COAP_OPTION_OBSERVE, NO_VALUE);
-}
-
 /* RFC 7641 section 3.4. What ends the observation has no place in the order. */
-static bool is_stale(const struct fg_coap_client *c, const struct fg_coap_message *m,
-		     int64_t now_ms)
+static bool is_stale(const struct fg_coap_client *c, const struct incoming *in)
 {
-	uint32_t seq = sequence_of(m);
-
-	return seq <= OBSERVE_MASK && now_ms - c->observe_at_ms <= OBSERVE_FRESH_MS &&
-	       ((seq - c->observe_seq - 1) & OBSERVE_MASK) >= OBSERVE_MASK / 2;
+	return in->observe != NONE && now_in_units(c) - c->observe_at <= OBSERVE_FRESH &&
+	       ((in->observe - c->observe_seq - 1) & OBSERVE_MASK) >= OBSERVE_HALF;
 }
 
-static void note_sequence(struct fg_coap_client *c, const struct fg_coap_message *m, int64_t now_ms)
+static void note_observation(struct fg_coap_client *c, const struct incoming *in)
 {
-	uint32_t seq = sequence_of(m);
-
-	c->observing = seq <= OBSERVE_MASK && m->code >> 5 == 2;
-	c->observe_seq = seq;
-	c->observe_at_ms = now_ms;
+	c->observing = in->observe != NONE && is_success(in);
+	c->observe_seq = in->observe;
+	c->observe_at = now_in_units(c);
 }
 
-static void load_observed(struct fg_coap_client *c, int64_t now_ms)
+static void load_observed(struct fg_coap_client *c)
 {
 	c->waits = false;
 	memcpy(c->buffer, c->observed, c->observed_length);
-	c->request_length = c->observed_length;
-	start(c, true, now_ms);
+	start(c, c->observed_length, false, true);
 }
 
-static void take_notification(struct fg_coap_client *c, const struct fg_coap_message *m,
-			      int64_t now_ms)
+static void take_notification(struct fg_coap_client *c, struct incoming *in)
 {
-	if (is_stale(c, m, now_ms))
-		return;
-	note_sequence(c, m, now_ms);
 	/* It is newer than what was, or will be, fetched. */
 	if (c->fetching)
 		c->state = IDLE;
-	c->waits = false;
-	if (is_whole(m, fg_coap_find_uint(m, FG_COAP_OPTION_BLOCK2, NO_VALUE))) {
-		deliver(c, FG_COAP_NOTIFICATION, m, m->payload, m->payload_length, now_ms);
-	} else if (c->state == IDLE) {
-		load_observed(c, now_ms);
-		take(c, m, now_ms);
-	} else {
-		c->waits = true;
+	c->waits = c->state != IDLE && !is_whole(in);
+	if (is_whole(in)) {
+		deliver(c, FG_COAP_NOTIFICATION, in);
+	} else if (!c->waits) {
+		load_observed(c);
+		take_response(c, in);
 	}
 }
 
 /* ---- What comes in */
 
-static bool is_repeat(const struct fg_coap_client *c, uint16_t id, int64_t now_ms)
+/* Have we had this confirmable message? */
+static bool is_repeat(const struct fg_coap_client *c, uint16_t id)
 {
-	uint32_t now = (uint32_t)(now_ms >> SEEN_UNIT_BITS);
-
 	for (size_t i = 0; i < FG_COAP_SEEN; i++)
-		if (c->seen[i] == id && now - c->seen_at[i] <= SEEN_LIFETIME)
+		if (c->seen[i] == id && now_in_units(c) - c->seen_at[i] <= SEEN_LIFETIME)
 			return true;
 	return false;
 }
 
-static void remember(struct fg_coap_client *c, uint16_t id, int64_t now_ms)
+static void remember(struct fg_coap_client *c, uint16_t id)
 {
 	c->seen[c->seen_next] = id;
-	c->seen_at[c->seen_next] = (uint32_t)(now_ms >> SEEN_UNIT_BITS);
+	c->seen_at[c->seen_next] = now_in_units(c);
 	c->seen_next = (uint8_t)((c->seen_next + 1) % FG_COAP_SEEN);
 }
 
-/* RFC 7252 section 5.4.1: a critical option that we do not know, or know as another thing. Block1
- * is a hint of a server that takes no more than that (RFC 7959 section 2.9.3). */
-static bool is_readable(const struct fg_coap_message *m)
+static bool is_waiting(const struct fg_coap_client *c)
 {
-	struct fg_coap_option o = {0};
-	uint16_t before = 0;
-
-	for (; fg_coap_next_option(m, &o); before = o.number)
-		if (o.number & 1 &&
-		    ((o.number != FG_COAP_OPTION_BLOCK2 && o.number != FG_COAP_OPTION_BLOCK1) ||
-		     o.length > BLOCK_VALUE_MAX || o.number == before))
-			return false;
-	return true;
+	return c->state == SENT || c->state == ACKED;
 }
 
 static bool has_token(const struct fg_coap_message *m, const uint8_t *message)
@@ -434,90 +431,96 @@ static bool has_token(const struct fg_coap_message *m, const uint8_t *message)
 	       memcmp(m->token, message + TOKEN_AT, FG_COAP_TOKEN_LENGTH) == 0;
 }
 
+/* A response: to the request, or a notification. */
+static void take(struct fg_coap_client *c, struct incoming *in, bool ours)
+{
+	if (!in->readable) {
+		if (in->m.type == FG_COAP_CON)
+			answer(c, FG_COAP_RST, &in->m);
+		if (ours) {
+			finish(c, FG_COAP_UNREADABLE);
+		} else {
+			c->observing = false;
+			c->handle(c->ctx, FG_COAP_NOTIFICATION_LOST, NULL);
+		}
+		return;
+	}
+	if (in->m.type == FG_COAP_CON) {
+		remember(c, in->m.id);
+		answer(c, FG_COAP_ACK, &in->m);
+	}
+	if (!ours && is_stale(c, in))
+		return;
+	if (!ours || c->registering)
+		note_observation(c, in);
+	c->registering = c->registering && !ours;
+	if (ours)
+		take_response(c, in);
+	else
+		take_notification(c, in);
+}
+
 static bool is_response(const struct fg_coap_message *m)
 {
-	unsigned class = m->code >> 5;
-
-	return class == 2 || class == 4 || class == 5;
+	return 1 << (m->code >> 5) & (1 << 2 | 1 << 4 | 1 << 5);
 }
 
-static void take_response(struct fg_coap_client *c, const struct fg_coap_message *m, int64_t now_ms)
+/* A message that is not a mere acknowledgement, or a response in an acknowledgement. */
+static void take_message(struct fg_coap_client *c, struct incoming *in)
 {
-	if (c->registering) {
-		c->registering = false;
-		note_sequence(c, m, now_ms);
-	}
-	take(c, m, now_ms);
-}
+	enum fg_coap_type type = in->m.type;
+	bool ours = is_waiting(c) && has_token(&in->m, c->buffer);
+	bool notification = type != FG_COAP_ACK && c->observing && has_token(&in->m, c->observed);
 
-/* Acknowledgement or Reset. What answers nothing of ours is ignored (section 4.2). */
-static void take_answer(struct fg_coap_client *c, const struct fg_coap_message *m, int64_t now_ms)
-{
-	if ((c->state != SENT && c->state != ACKED) || m->id != c->message_id)
-		return;
-	if (m->code == FG_COAP_EMPTY) {
-		if (m->type == FG_COAP_RST) {
-			finish(c, FG_COAP_REFUSED);
-		} else if (c->state == SENT) {
-			c->state = ACKED;
-			c->deadline_ms = now_ms + c->settings->response_timeout_ms;
-		}
-	} else if (m->type == FG_COAP_ACK && is_response(m) && has_token(m, c->buffer)) {
-		if (is_readable(m))
-			take_response(c, m, now_ms);
-		else
-			finish(c, FG_COAP_UNREADABLE);
-	}
-}
-
-/* A message of the server itself, confirmable or not. */
-static void take_message(struct fg_coap_client *c, const struct fg_coap_message *m, int64_t now_ms)
-{
-	bool ours = (c->state == SENT || c->state == ACKED) && has_token(m, c->buffer);
-	bool notification = c->observing && has_token(m, c->observed);
-
+	read_options(in);
 	/* While an observation is renewed, an old notification may come late. */
-	if (ours && notification && m->type == FG_COAP_NON && is_stale(c, m, now_ms))
+	if (notification && type == FG_COAP_NON && is_stale(c, in))
 		ours = false;
-	if (!is_response(m) || !(ours || notification)) {
-		/* Section 4.3 lets us ignore it, but an unwanted notification would come again. */
-		if (m->type == FG_COAP_CON || sequence_of(m) != NO_VALUE)
-			answer(c, FG_COAP_RST, m);
-		return;
+	if (is_response(&in->m) && (ours || notification))
+		take(c, in, ours);
+	/* Section 4.3 lets us ignore what is not confirmable; but unwanted notifications would not
+	 * end. */
+	else if (type == FG_COAP_CON || (type == FG_COAP_NON && in->observe != NONE))
+		answer(c, FG_COAP_RST, &in->m);
+}
+
+/* Acknowledgement or Reset of our message. */
+static void take_acknowledgement(struct fg_coap_client *c, struct incoming *in)
+{
+	if (in->m.code != FG_COAP_EMPTY) {
+		if (in->m.type == FG_COAP_ACK)
+			take_message(c, in);
+	} else if (in->m.type == FG_COAP_RST) {
+		finish(c, FG_COAP_REFUSED);
+	} else if (c->state == SENT) {
+		c->state = ACKED;
+		c->deadline_ms = c->now_ms + c->settings->response_timeout_ms;
 	}
-	if (!is_readable(m)) {
-		reject(c, m);
-		c->observing = c->observing && !notification;
-		if (ours)
-			finish(c, FG_COAP_UNREADABLE);
-		else
-			c->handle(c->ctx, FG_COAP_NOTIFICATION_LOST, NULL);
-		return;
-	}
-	if (m->type == FG_COAP_CON) {
-		remember(c, m->id, now_ms);
-		answer(c, FG_COAP_ACK, m);
-	}
-	if (ours)
-		take_response(c, m, now_ms);
-	else
-		take_notification(c, m, now_ms);
 }
 
 void fg_coap_client_receive(struct fg_coap_client *c, const void *datagram, size_t length,
 			    int64_t now_ms)
 {
-	struct fg_coap_message m;
+	struct incoming in;
+	const struct fg_coap_message *m = &in.m;
+	bool malformed = fg_coap_parse(&in.m, datagram, length) < 0;
 
-	if (fg_coap_parse(&m, datagram, length) < 0) {
-		reject(c, &m);
-	} else if (m.type == FG_COAP_ACK || m.type == FG_COAP_RST) {
-		take_answer(c, &m, now_ms);
-	} else if (m.type == FG_COAP_CON && is_repeat(c, m.id, now_ms)) {
-		c->repeats++;
-		answer(c, FG_COAP_ACK, &m);
-	} else {
-		take_message(c, &m, now_ms);
+	c->now_ms = now_ms;
+	if (m->type == FG_COAP_CON) {
+		if (malformed) {
+			answer(c, FG_COAP_RST, m);
+		} else if (is_repeat(c, m->id)) {
+			c->repeats++;
+			answer(c, FG_COAP_ACK, m);
+		} else {
+			take_message(c, &in);
+		}
+	} else if (!malformed) {
+		/* Section 4.2: what acknowledges nothing of ours, or makes no sense, is ignored. */
+		if (m->type == FG_COAP_NON)
+			take_message(c, &in);
+		else if (is_waiting(c) && m->id == c->message_id)
+			take_acknowledgement(c, &in);
 	}
 }
 
@@ -525,13 +528,19 @@ void fg_coap_client_receive(struct fg_coap_client *c, const void *datagram, size
 
 int64_t fg_coap_client_poll(struct fg_coap_client *c, int64_t now_ms)
 {
+	c->now_ms = now_ms;
 	if (c->state == IDLE && c->waits) {
-		load_observed(c, now_ms);
+		load_observed(c);
 		new_token(c);
-		begin(c, now_ms);
+		begin(c);
+	} else if (c->state != IDLE && now_ms >= c->deadline_ms) {
+		if (c->state == SENT && c->tries <= c->settings->max_retransmit) {
+			c->retransmissions += c->tries > 0;
+			transmit(c);
+		} else {
+			finish(c, c->state == FAILED ? FG_COAP_NOT_SENT : FG_COAP_NO_ANSWER);
+		}
 	}
-	if (c->state != IDLE)
-		do_what_is_due(c, now_ms);
 	if (c->state != IDLE)
 		return c->deadline_ms;
 	return c->waits ? now_ms : INT64_MAX;
@@ -551,22 +560,16 @@ void fg_coap_client_stop_observing(struct fg_coap_client *c)
 
 void fg_coap_client_reset(struct fg_coap_client *c)
 {
-	c->state = IDLE;
 	fg_coap_client_stop_observing(c);
-	memset(c->seen, 0xff, sizeof(c->seen)); /* none is that long */
+	c->state = IDLE;
+	memset(c->seen, 0xff, sizeof(c->seen)); /* no message id is that long */
 }
 
 void fg_coap_client_init(struct fg_coap_client *c)
 {
-	struct fg_coap_client fresh = {
-		.settings = c->settings,
-		.send = c->send,
-		.random = c->random,
-		.handle = c->handle,
-		.ctx = c->ctx,
-	};
+	size_t own = offsetof(struct fg_coap_client, state);
 
-	*c = fresh;
+	memset((uint8_t *)c + own, 0, sizeof(*c) - own);
 	c->random(c->ctx, &c->message_id, sizeof(c->message_id));
 	fg_coap_client_reset(c);
 }

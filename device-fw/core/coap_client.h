@@ -51,16 +51,14 @@ enum fg_coap_outcome {
 
 struct fg_coap_response {
 	uint8_t code;
-	int format; /* FG_COAP_FORMAT_NONE: none */
-	const uint8_t *token;
+	int format;			       /* FG_COAP_FORMAT_NONE: none */
+	const uint8_t *token, *etag, *payload; /* never NULL */
 	uint8_t token_length;
-	const uint8_t *etag;
 	uint8_t etag_length; /* 0: none */
 	bool observed;	     /* changes of it will be told; false in a notification: no more */
 	uint32_t max_age_s;  /* 60 if it is not there (RFC 7252 section 5.10.5) */
-	/* The whole body, until `handle` returns or begins a request. */
-	const uint8_t *payload;
-	size_t length;
+	size_t length; /* of the payload: the whole body, until `handle` returns or begins a request
+			*/
 	uint32_t elapsed_ms;   /* since the request was begun; 0 for a notification */
 	uint8_t transmissions; /* 1, and the retransmissions (of requests for blocks, too) */
 };
@@ -97,26 +95,28 @@ struct fg_coap_client {
 	void (*handle)(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap_response *r);
 	void *ctx;
 
-	/* counters since fg_coap_client_init */
-	uint32_t requests, retransmissions, repeats;
-
-	/* the rest is its own */
-	uint32_t timeout_ms;
-	int64_t started_ms, deadline_ms;
-	int64_t ids_from_ms; /* when the message ids that are taken now may be used */
-	int64_t observe_at_ms;
-	uint32_t observe_seq;
-	uint32_t retransmissions_before;
-	uint32_t seen[FG_COAP_SEEN], seen_at[FG_COAP_SEEN]; /* in units of 1024 ms */
-	uint16_t message_id;
-	uint16_t request_length, body_length, observed_length;
-	uint8_t seen_next, state, tries, etag_length;
-	uint8_t etag[FG_COAP_ETAG_MAX]; /* of the body */
-	bool registering;		/* the request has Observe */
+	/* Its own, but for the counters below. Bytes are first: nearest to the structure's
+	 * beginning, they take the shortest instructions. */
+	uint8_t state, tries, seen_next, etag_length;
+	bool registering; /* the request has Observe */
 	bool observing;
 	bool fetching; /* what is under way is for a notification */
 	bool waits;    /* a long notification is to be fetched */
 	bool restarted;
+	uint16_t message_id;
+	uint16_t request_length, body_length, observed_length;
+	uint32_t timeout_ms, started_ms;  /* lower bits of the time */
+	uint32_t observe_seq, observe_at; /* in units of 1024 ms, like seen_at */
+	uint32_t retransmissions_before;
+
+	/* counters since fg_coap_client_init */
+	uint32_t requests, retransmissions, repeats;
+
+	int64_t now_ms; /* when it was called last */
+	int64_t deadline_ms;
+	int64_t ids_from_ms; /* when the message ids that are taken now may be used */
+	uint32_t seen[FG_COAP_SEEN], seen_at[FG_COAP_SEEN];
+	uint8_t etag[FG_COAP_ETAG_MAX];		/* of the body */
 	uint8_t observed[FG_COAP_OBSERVED_MAX]; /* a message: its token, and the target's options */
 	uint8_t buffer[FG_COAP_BUFFER];		/* the request, and the body at the end */
 };

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Options are a run of (delta, length, value), RFC 7252 section 3.1: a nibble each for the first
- * two, or one or two bytes more. step() is the only reader of them, extend() the only writer.
+ * two, or one or two bytes more. step() is the only reader of them, fg_coap_option() the only
+ * writer.
  */
 #include "device-fw/core/coap_message.h"
 
 #include <errno.h>
 #include <string.h>
 
+#define VERSION_1      (1 << 6)
 #define PAYLOAD_MARKER 0xff
-#define ONE_BYTE_FROM  13 /* section 3.1: nibble 13, and a byte with the rest */
+#define ONE_BYTE       13 /* section 3.1: nibbles that say how many bytes follow with the rest */
+#define TWO_BYTES      14
+#define ONE_BYTE_FROM  13
 #define TWO_BYTES_FROM 269
 #define OPTIONS_CLOSED UINT16_MAX /* for last_option: a payload has begun */
 
@@ -28,44 +32,46 @@ static void put(struct fg_coap_writer *w, const void *bytes, size_t length)
 void fg_coap_begin(struct fg_coap_writer *w, void *buffer, size_t size, enum fg_coap_type type,
 		   uint8_t code, uint16_t id, const uint8_t *token, uint8_t token_length)
 {
-	uint8_t header[FG_COAP_HEADER] = {(uint8_t)(1 << 6 | (unsigned)type << 4 | token_length),
+	uint8_t header[FG_COAP_HEADER] = {(uint8_t)(VERSION_1 | (unsigned)type << 4 | token_length),
 					  code, (uint8_t)(id >> 8), (uint8_t)id};
 
-	*w = (struct fg_coap_writer){
-		.buffer = buffer, .size = size, .full = token_length > FG_COAP_TOKEN_MAX};
+	w->buffer = buffer;
+	w->size = size;
+	w->length = 0;
+	w->last_option = 0;
+	w->full = token_length > FG_COAP_TOKEN_MAX;
 	put(w, header, sizeof(header));
 	put(w, token, token_length);
 }
 
-static unsigned nibble(unsigned n)
-{
-	return n < ONE_BYTE_FROM ? n : n < TWO_BYTES_FROM ? 13 : 14;
-}
-
-static void extend(struct fg_coap_writer *w, unsigned n)
-{
-	unsigned rest = n - (n < TWO_BYTES_FROM ? ONE_BYTE_FROM : TWO_BYTES_FROM);
-	uint8_t bytes[] = {(uint8_t)(rest >> 8), (uint8_t)rest};
-
-	if (n >= TWO_BYTES_FROM)
-		put(w, bytes, 2);
-	else if (n >= ONE_BYTE_FROM)
-		put(w, bytes + 1, 1);
-}
-
 void fg_coap_option(struct fg_coap_writer *w, uint16_t number, const void *value, size_t length)
 {
-	unsigned delta = (unsigned)number - w->last_option;
-	uint8_t head = (uint8_t)(nibble(delta) << 4 | nibble((unsigned)length));
+	size_t numbers[] = {(size_t)number - w->last_option, length};
+	uint8_t head[5];
+	size_t end = 1;
+	unsigned nibbles = 0;
 
 	if (number < w->last_option || length > UINT16_MAX) {
 		w->full = true;
 		return;
 	}
 	w->last_option = number;
-	put(w, &head, 1);
-	extend(w, delta);
-	extend(w, (unsigned)length);
+	for (size_t i = 0; i < 2; i++) {
+		size_t n = numbers[i], nibble = n;
+
+		if (n >= TWO_BYTES_FROM) {
+			nibble = TWO_BYTES;
+			n -= TWO_BYTES_FROM;
+			head[end++] = (uint8_t)(n >> 8);
+			head[end++] = (uint8_t)n;
+		} else if (n >= ONE_BYTE_FROM) {
+			nibble = ONE_BYTE;
+			head[end++] = (uint8_t)(n - ONE_BYTE_FROM);
+		}
+		nibbles = nibbles << 4 | (unsigned)nibble;
+	}
+	head[0] = (uint8_t)nibbles;
+	put(w, head, end);
 	put(w, value, length);
 }
 
@@ -95,25 +101,26 @@ void fg_coap_option_split(struct fg_coap_writer *w, uint16_t number, const char 
 
 uint8_t *fg_coap_payload_begin(struct fg_coap_writer *w, size_t *room)
 {
-	size_t left = w->full ? 0 : w->size - w->length;
+	size_t left = w->size - w->length; /* beginning with the marker */
 
 	w->last_option = OPTIONS_CLOSED;
-	*room = left > 0 ? left - 1 : 0;
-	return left > 0 ? w->buffer + w->length + 1 : w->buffer;
+	*room = 0;
+	if (w->full || left == 0)
+		return w->buffer;
+	*room = left - 1;
+	return w->buffer + w->length + 1;
 }
 
 void fg_coap_payload_end(struct fg_coap_writer *w, size_t length)
 {
-	static const uint8_t marker = PAYLOAD_MARKER;
-
 	if (length == 0)
 		return;
-	put(w, &marker, 1);
-	/* It is there already. */
-	if (length > w->size - w->length)
+	if (w->full || length >= w->size - w->length) {
 		w->full = true;
-	else
-		w->length += length;
+		return;
+	}
+	w->buffer[w->length] = PAYLOAD_MARKER;
+	w->length += 1 + length;
 }
 
 void fg_coap_payload(struct fg_coap_writer *w, const void *payload, size_t length)
@@ -126,36 +133,33 @@ void fg_coap_payload(struct fg_coap_writer *w, const void *payload, size_t lengt
 	fg_coap_payload_end(w, length);
 }
 
-/* The nibble's number with what follows at *at; false: reserved (15), or cut off. */
-static bool extended(unsigned *n, const uint8_t **at, const uint8_t *end)
-{
-	size_t more = *n < 13 ? 0 : *n - 12;
-
-	if (more > 2 || (size_t)(end - *at) < more)
-		return false;
-	if (more == 1)
-		*n = ONE_BYTE_FROM + (*at)[0];
-	else if (more == 2)
-		*n = TWO_BYTES_FROM + ((unsigned)(*at)[0] << 8 | (*at)[1]);
-	*at += more;
-	return true;
-}
-
 /* What follows option *o at `at` becomes *o. 1, 0 at the end or the payload's marker, -EBADMSG. */
 static int step(struct fg_coap_option *o, const uint8_t *at, const uint8_t *end)
 {
-	unsigned delta, length;
+	unsigned numbers[2];
 
 	if (at == end || *at == PAYLOAD_MARKER)
 		return 0;
-	delta = *at >> 4;
-	length = *at++ & 15;
-	if (!extended(&delta, &at, end) || !extended(&length, &at, end) ||
-	    delta > (unsigned)UINT16_MAX - o->number || length > (size_t)(end - at))
+	numbers[0] = *at >> 4;
+	numbers[1] = *at++ & 15;
+	for (size_t i = 0; i < 2; i++) {
+		unsigned n = numbers[i];
+		ptrdiff_t more = n < ONE_BYTE ? 0 : (ptrdiff_t)n - ONE_BYTE + 1;
+
+		if (n > TWO_BYTES || end - at < more)
+			return -EBADMSG;
+		if (more == 1)
+			n += at[0];
+		else if (more == 2)
+			n = TWO_BYTES_FROM + ((unsigned)at[0] << 8 | at[1]);
+		at += more;
+		numbers[i] = n;
+	}
+	if (numbers[0] > (unsigned)UINT16_MAX - o->number || numbers[1] > (size_t)(end - at))
 		return -EBADMSG;
-	o->number = (uint16_t)(o->number + delta);
+	o->number = (uint16_t)(o->number + numbers[0]);
 	o->value = at;
-	o->length = length;
+	o->length = numbers[1];
 	return 1;
 }
 
@@ -167,7 +171,7 @@ int fg_coap_parse(struct fg_coap_message *m, const void *datagram, size_t length
 
 	*m = (struct fg_coap_message){.type = FG_COAP_ACK};
 	/* Of another version nothing is known, not even whether an answer is wanted. */
-	if (length < FG_COAP_HEADER || at[0] >> 6 != 1)
+	if (length < FG_COAP_HEADER || (at[0] & 0xc0) != VERSION_1)
 		return -EBADMSG;
 	m->type = (enum fg_coap_type)(at[0] >> 4 & 3);
 	m->token_length = at[0] & 15;
@@ -187,10 +191,9 @@ int fg_coap_parse(struct fg_coap_message *m, const void *datagram, size_t length
 	m->options_length = (size_t)(at - m->options);
 	if (more < 0 || end - at == 1) /* a marker, and nothing after it */
 		return -EBADMSG;
-	if (at < end) {
-		m->payload = at + 1;
-		m->payload_length = (size_t)(end - m->payload);
-	}
+	at += at < end;
+	m->payload = at;
+	m->payload_length = (size_t)(end - at);
 	return 0;
 }
 
@@ -209,14 +212,20 @@ bool fg_coap_find_option(const struct fg_coap_message *m, uint16_t number, struc
 	return false;
 }
 
+uint32_t fg_coap_option_number(const struct fg_coap_option *o)
+{
+	uint32_t value = 0;
+
+	for (size_t i = 0; i < o->length; i++)
+		value = value << 8 | o->value[i];
+	return value;
+}
+
 uint32_t fg_coap_find_uint(const struct fg_coap_message *m, uint16_t number, uint32_t otherwise)
 {
 	struct fg_coap_option o;
-	uint32_t value = 0;
 
-	if (!fg_coap_find_option(m, number, &o) || o.length > sizeof(value))
-		return otherwise;
-	for (size_t i = 0; i < o.length; i++)
-		value = value << 8 | o.value[i];
-	return value;
+	return fg_coap_find_option(m, number, &o) && o.length <= sizeof(uint32_t)
+		       ? fg_coap_option_number(&o)
+		       : otherwise;
 }

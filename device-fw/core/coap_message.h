@@ -77,7 +77,7 @@ struct fg_coap_message {
 	uint16_t id;
 	uint8_t token_length;
 	uint8_t token[FG_COAP_TOKEN_MAX];
-	const uint8_t *options, *payload; /* into the datagram */
+	const uint8_t *options, *payload; /* into the datagram; never NULL */
 	size_t options_length, payload_length;
 };
 
@@ -97,7 +97,9 @@ bool fg_coap_next_option(const struct fg_coap_message *m, struct fg_coap_option 
 /* The first option of that number. */
 bool fg_coap_find_option(const struct fg_coap_message *m, uint16_t number,
 			 struct fg_coap_option *o);
-/* Its value as RFC 7252 section 3.2's uint; `otherwise` if it is not there or too long. */
+/* The value as a uint (RFC 7252 section 3.2): its last four bytes. */
+uint32_t fg_coap_option_number(const struct fg_coap_option *o);
+/* The same of the first option of that number; `otherwise` if it is not there or too long. */
 uint32_t fg_coap_find_uint(const struct fg_coap_message *m, uint16_t number, uint32_t otherwise);
 
 #endif
