@@ -176,7 +176,7 @@ static void take_c2d(struct fg_agent *a, const struct fg_coap_response *r)
 	a->etag_length = r->etag_length;
 	memcpy(a->etag, r->etag, r->etag_length);
 	a->c2d_wanted = r->etag_length > 0;
-	a->observing = a->config->observe;
+	a->observing = r->observed;
 	if (r->length > 0)
 		fg_agent_obey(a, r->payload, r->length, ~0u);
 }
@@ -276,7 +276,13 @@ static void handle(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap
 	struct fg_agent *a = ctx;
 	enum step step = (enum step)a->step;
 
+	if (outcome == FG_COAP_NOTIFICATION_LOST) {
+		a->observing = false;
+		a->c2d_wanted = true;
+		return;
+	}
 	if (outcome == FG_COAP_NOTIFICATION) {
+		a->observing = r->observed;
 		if (IS_SUCCESS(r->code) && r->length > 0)
 			fg_agent_obey(a, r->payload, r->length, ~0u);
 		return;
