@@ -45,7 +45,7 @@ static void request(struct fg_agent *a, enum step step, const struct fg_coap_req
 {
 	int rc;
 
-	a->step = step;
+	a->step = (uint8_t)step;
 	if (write)
 		rc = fg_coap_client_compose(&a->coap, r, write, a, fg_agent_now(a));
 	else
