@@ -118,7 +118,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 deps-present:
 	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
 
-unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS) $(FIRMWARE_TESTS) $(POSIX_TESTS)
+unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS) $(FIRMWARE_TESTS)
 
 crypto-speed-programs: deps-present $(CRYPTO_SPEED)
 
