@@ -38,7 +38,7 @@ build: deps-present ## Compile everything into build/<MODE>/ (also plain `make`)
 	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) programs
 
-programs: $(LIB) $(PLUGIN) $(PROGRAMS) $(COAP_SERVER)
+programs: $(LIB) $(PLUGIN) $(PROGRAMS) $(COAP_SERVER) $(DEVICE)
 
 deps: ## Build Mbed TLS and libcoap for the CoAP server, once; they are kept outside of build/
 	@bin/install-deps run
@@ -118,7 +118,7 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 deps-present:
 	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
 
-unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS) $(FIRMWARE_TESTS)
+unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS) $(FIRMWARE_TESTS) $(POSIX_TESTS)
 
 crypto-speed-programs: deps-present $(CRYPTO_SPEED)
 

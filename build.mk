@@ -155,11 +155,27 @@ $(eval $(call mbedtls_flavour,mbedtls-plain,))
 $(B)/device-fw/demo/demo-coap: $(B)/mbedtls-plain/device-fw/demo/demo_coap.o $(B)/device-fw/demo/sample.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%) -lcbor -ljansson -lm
 
-# The same core on Linux: one device, or thousands.
+# The same core on Linux: one device, or thousands. Everything but its main file is an archive, so that tests link
+# what they test.
 DEVICE := $(B)/fieldgate-device
+DEVICE_PORT_LIB := $(B)/libfieldgate-device-posix.a
 DEVICE_PORT_OBJ := $(patsubst %.c,$(B)/mbedtls-plain/%.o,$(wildcard device-fw/ports/posix/*.c))
-$(DEVICE): $(DEVICE_PORT_OBJ) $(DEVICE_LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%) -ljansson -lm
+DEVICE_MAIN_OBJ := $(B)/mbedtls-plain/device-fw/ports/posix/main.o
+DEVICE_DEPS_LIBS = $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%)
+$(DEVICE_PORT_LIB): $(filter-out $(DEVICE_MAIN_OBJ),$(DEVICE_PORT_OBJ))
+	@rm -f $@
+	$(call run,AR)ar rcs $@ $^
+
+$(DEVICE): $(DEVICE_MAIN_OBJ) $(DEVICE_PORT_LIB) $(DEVICE_LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(DEVICE_DEPS_LIBS) -ljansson -lm
+
+# Each tests/posix/test_x.c is a cmocka program on top of it; the other files there are linked to each.
+POSIX_TEST_SRC := $(wildcard tests/posix/test_*.c)
+POSIX_TEST_HELPERS := $(patsubst %.c,$(B)/mbedtls-plain/%.o,$(filter-out $(POSIX_TEST_SRC),$(wildcard tests/posix/*.c)))
+POSIX_TESTS := $(POSIX_TEST_SRC:%.c=$(B)/mbedtls-plain/%)
+$(POSIX_TESTS): %: %.o $(POSIX_TEST_HELPERS) $(DEVICE_PORT_LIB) $(DEVICE_LIB)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEVICE_PORT_LIB) $(DEVICE_LIB) $(DEVICE_DEPS_LIBS) \
+		$(PKG_LIBS) -lcmocka -lm $(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls-plain/%,%.c,$@))
 
 # fieldgate-coap. Everything but its main file is an archive, so that tests link what they test.
 COAP_LIB := $(B)/libfieldgate-coap.a

@@ -10,12 +10,11 @@
 
 #include "device-fw/core/agent_internal.h"
 
-#define UNAUTHORIZED	      FG_COAP_CODE(4, 1)
-#define BAD_REQUEST	      FG_COAP_CODE(4, 0)
-#define TOO_LARGE	      FG_COAP_CODE(4, 13)
-#define TOO_MANY_REQUESTS     FG_COAP_CODE(4, 29)
-#define IS_SUCCESS(code)      ((code) >> 5 == 2)
-#define IS_SERVER_ERROR(code) ((code) >> 5 == 5)
+#define UNAUTHORIZED	  FG_COAP_CODE(4, 1)
+#define BAD_REQUEST	  FG_COAP_CODE(4, 0)
+#define TOO_LARGE	  FG_COAP_CODE(4, 13)
+#define TOO_MANY_REQUESTS FG_COAP_CODE(4, 29)
+#define IS_SUCCESS(code)  ((code) >> 5 == 2)
 
 enum step {
 	STEP_NONE,
@@ -45,7 +44,7 @@ static void request(struct fg_agent *a, enum step step, const struct fg_coap_req
 {
 	int rc;
 
-	a->step = step;
+	a->step = (uint8_t)step;
 	if (write)
 		rc = fg_coap_client_compose(&a->coap, r, write, a, fg_agent_now(a));
 	else
@@ -222,6 +221,11 @@ static void take_refusal(struct fg_agent *a, enum step step, const struct fg_coa
 		a->report_wanted = false;
 }
 
+static bool wants_patience(const struct fg_coap_response *r)
+{
+	return r->code >> 5 == 5 || r->code == TOO_MANY_REQUESTS;
+}
+
 static void take_login(struct fg_agent *a, const struct fg_coap_response *r)
 {
 	if (IS_SUCCESS(r->code)) {
@@ -229,9 +233,10 @@ static void take_login(struct fg_agent *a, const struct fg_coap_response *r)
 		return;
 	}
 	fg_agent_fault(a, -EACCES, r->code);
-	fg_agent_event(a, IS_SERVER_ERROR(r->code) || r->code == TOO_MANY_REQUESTS
-				  ? FG_SESSION_FAILED
-				  : FG_SESSION_REFUSED);
+	if (wants_patience(r))
+		fg_agent_hold(a, r->max_age_s);
+	else
+		fg_agent_event(a, FG_SESSION_REFUSED);
 }
 
 static void take_response(struct fg_agent *a, enum step step, const struct fg_coap_response *r)
@@ -253,7 +258,7 @@ static void take_response(struct fg_agent *a, enum step step, const struct fg_co
 		fg_agent_event(a, FG_SESSION_UNAUTHENTICATED);
 		return;
 	}
-	if (IS_SERVER_ERROR(r->code) || r->code == TOO_MANY_REQUESTS) {
+	if (wants_patience(r)) {
 		fg_agent_fault(a, 0, r->code);
 		fg_agent_hold(a, r->max_age_s);
 		return;

@@ -169,6 +169,7 @@ static int write_text(void *arg, uint8_t *out, size_t room)
 {
 	size_t length = strlen(arg);
 
+	assert_true(room < FG_MQTT_PACKET_MAX);
 	if (length > room)
 		return -EMSGSIZE;
 	memcpy(out, arg, length);
@@ -441,6 +442,40 @@ static void test_what_the_writer_refuses_is_returned_and_nothing_is_sent(void **
 	assert_false(fg_mqtt_client_busy(&f->client));
 }
 
+static int write_too_much(void *arg, uint8_t *out, size_t room)
+{
+	(void)arg, (void)out;
+	return (int)room + 1;
+}
+
+static void test_a_writer_that_says_more_than_fits_is_not_believed(void **state)
+{
+	struct fixture *f = running();
+
+	(void)state;
+	assert_int_equal(
+		fg_mqtt_client_publish(&f->client, TOPIC, write_too_much, NULL, false, 1000),
+		-EMSGSIZE);
+	expect_nothing_sent(f);
+	assert_false(fg_mqtt_client_busy(&f->client));
+}
+
+/* Each attempt takes one, also when its writer refuses. */
+static void test_the_identifier_of_what_is_not_acknowledged_is_not_given_again(void **state)
+{
+	struct fixture *f = running();
+
+	(void)state;
+	publish(f, "hello");
+	fg_mqtt_client_open(&f->client, 1000);
+	receive(f, BYTES("\x20\x02\x01\0\x90\x03\0\x03\x01"));
+	for (unsigned id = 4; id <= 65536; id++) /* the last one is 1 */
+		fg_mqtt_client_publish(&f->client, TOPIC, refuse_to_write, NULL, false, 1000);
+	f->checked = f->sent_length;
+	publish(f, "other");
+	expect_sent(f, BYTES("\x32\x16\0\x0d" TOPIC "\0\x03other"));
+}
+
 static void test_a_repeat_over_the_next_connection_has_dup_and_the_same_identifier(void **state)
 {
 	struct fixture *f = running();
@@ -458,6 +493,10 @@ static void test_a_repeat_over_the_next_connection_has_dup_and_the_same_identifi
 	expect_told(f, FG_MQTT_ACKNOWLEDGED);
 	publish(f, "next");
 	expect_sent(f, BYTES("\x32\x15\0\x0d" TOPIC "\0\x04next"));
+	receive(f, BYTES("\x40\x02\0\x04"));
+	publish_at(f, "5th", true, 1000);
+	expect_sent(f, BYTES("\x3a\x14\0\x0d" TOPIC "\0\x05"
+			     "5th"));
 }
 
 static void test_another_publish_over_the_next_connection_has_another_identifier(void **state)
@@ -942,20 +981,45 @@ static void test_identifier_0_is_malformed(void **state)
 					  "\0\0x"));
 }
 
+/* What is in the buffer from before is no part of a topic. */
 static void test_a_topic_that_is_longer_than_its_packet_is_malformed(void **state)
 {
+	static const struct {
+		const char *bytes;
+		size_t length;
+	} cases[] = {
+		{BYTES("\x30\x03\0\x02"
+		       "a")},
+		{BYTES("\x32\x06\0\x03"
+		       "a\0\x01x")},
+		{BYTES("\x30\x06\xff\xff"
+		       "abcd")},
+	};
 	char packet[FG_MQTT_RECEIVE_MAX + 100];
-	size_t length = long_publish(packet, 5, FG_MQTT_RECEIVE_MAX + 10);
 
 	(void)state;
-	expect_malformed(running(), BYTES("\x30\x03\0\x02"
-					  "a"));
-	expect_malformed(running(), BYTES("\x32\x06\0\x03"
-					  "a\0\x01x"));
-	expect_malformed(running(), BYTES("\x30\x06\xff\xff"
-					  "abcd"));
-	packet[3] = packet[4] = (char)0xff;
-	expect_malformed(running(), packet, length);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *f = running();
+
+		receive(f, packet, long_publish(packet, 5, FG_MQTT_RECEIVE_MAX));
+		expect_told(f, FG_MQTT_MESSAGE);
+		expect_malformed(f, cases[i].bytes, cases[i].length);
+	}
+}
+
+static void test_a_topic_that_is_longer_than_a_long_packet_is_malformed(void **state)
+{
+	static const char headers[] = {0x30, 0x32};
+	char packet[FG_MQTT_RECEIVE_MAX + 100];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(headers); i++) {
+		size_t length = long_publish(packet, 5, FG_MQTT_RECEIVE_MAX + 10);
+
+		packet[0] = headers[i];
+		packet[3] = packet[4] = (char)0xff;
+		expect_malformed(running(), packet, length);
+	}
 }
 
 static void test_a_topic_that_is_none_is_malformed(void **state)
@@ -1259,6 +1323,9 @@ int main(void)
 			test_a_long_publish_has_two_bytes_of_length_and_the_longest_fits_exactly),
 		cmocka_unit_test(test_a_topic_that_does_not_fit_is_not_published),
 		cmocka_unit_test(test_what_the_writer_refuses_is_returned_and_nothing_is_sent),
+		cmocka_unit_test(test_a_writer_that_says_more_than_fits_is_not_believed),
+		cmocka_unit_test(
+			test_the_identifier_of_what_is_not_acknowledged_is_not_given_again),
 		cmocka_unit_test(
 			test_a_repeat_over_the_next_connection_has_dup_and_the_same_identifier),
 		cmocka_unit_test(
@@ -1287,6 +1354,7 @@ int main(void)
 		cmocka_unit_test(test_a_suback_that_cannot_be_is_malformed),
 		cmocka_unit_test(test_identifier_0_is_malformed),
 		cmocka_unit_test(test_a_topic_that_is_longer_than_its_packet_is_malformed),
+		cmocka_unit_test(test_a_topic_that_is_longer_than_a_long_packet_is_malformed),
 		cmocka_unit_test(test_a_topic_that_is_none_is_malformed),
 		cmocka_unit_test(test_no_connack_in_time_is_silence),
 		cmocka_unit_test(test_no_suback_in_time_is_silence),
