@@ -280,7 +280,7 @@ static void read_options(struct incoming *in)
 			in->observe = value;
 		} else if (o.number == FG_COAP_OPTION_CONTENT_FORMAT && value <= UINT16_MAX) {
 			in->r.format = (int)value;
-		} else if (o.number == FG_COAP_OPTION_MAX_AGE) {
+		} else if (o.number == FG_COAP_OPTION_MAX_AGE && o.length <= sizeof(value)) {
 			in->r.max_age_s = value;
 		}
 	}
