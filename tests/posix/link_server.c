@@ -54,7 +54,8 @@ struct link_server {
 	const uint8_t *in;
 	size_t in_length;
 	struct sockaddr_in in_from;
-	unsigned handshakes, messages;
+	unsigned handshakes, messages, farewells;
+	size_t bytes;
 	uint64_t next_cid;
 };
 
@@ -159,8 +160,11 @@ static void session_run(struct session *x)
 		s->messages++;
 		s->last = x;
 		x->from = s->in_from;
-		mbedtls_ssl_write(&x->ssl, plaintext, (size_t)r);
+		s->bytes += (size_t)r;
+		if (!s->options.sink)
+			mbedtls_ssl_write(&x->ssl, plaintext, (size_t)r);
 	}
+	s->farewells += r == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
 	if (r == 0 || (r != MBEDTLS_ERR_SSL_WANT_READ && r != MBEDTLS_ERR_SSL_WANT_WRITE))
 		session_free(x);
 }
@@ -383,6 +387,16 @@ unsigned link_server_sessions(const struct link_server *s)
 unsigned link_server_messages(const struct link_server *s)
 {
 	return s->messages;
+}
+
+size_t link_server_bytes(const struct link_server *s)
+{
+	return s->bytes;
+}
+
+unsigned link_server_farewells(const struct link_server *s)
+{
+	return s->farewells;
 }
 
 uint16_t link_server_peer(const struct link_server *s)

@@ -17,6 +17,7 @@ struct link_server_options {
 	const char *psk;      /* of the device "psk-device" */
 	int suite;	      /* of Mbed TLS; 0: any */
 	bool tickets;
+	bool sink; /* gives nothing back */
 };
 
 struct link_server;
@@ -28,6 +29,8 @@ uint16_t link_server_port(const struct link_server *s);
 unsigned link_server_handshakes(const struct link_server *s);
 unsigned link_server_sessions(const struct link_server *s); /* that are there now */
 unsigned link_server_messages(const struct link_server *s);
+size_t link_server_bytes(const struct link_server *s);	     /* of all messages */
+unsigned link_server_farewells(const struct link_server *s); /* close_notify of a client */
 uint16_t link_server_peer(const struct link_server *s); /* port that the last message came from */
 /* Bytes to, and a close_notify for, who has sent the last message. */
 void link_server_send(struct link_server *s, const void *bytes, size_t length);
