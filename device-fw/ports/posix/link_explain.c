@@ -86,6 +86,7 @@ static const struct known {
 	{MBEDTLS_ERR_NET_CONN_RESET, -ECONNRESET, "the connection was reset"},
 	{MBEDTLS_ERR_SSL_ALLOC_FAILED, -ENOMEM, "out of memory"},
 	{MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE, -EACCES, "the server sends no certificate"},
+	{MBEDTLS_ERR_SSL_INVALID_RECORD, -EPROTO, "a record is malformed, or longer than 4 kB"},
 	{MBEDTLS_ERR_SSL_BAD_INPUT_DATA, -EINVAL,
 	 "the host's name, or a saved session, is malformed"},
 };
