@@ -11,8 +11,8 @@
 
 enum app_event_kind {
 	APP_NETWORK,  /* value: registered or not */
-	APP_OPENED,   /* link: the attempt numbered `value` has ended; link_result tells how */
-	APP_READABLE, /* link: bytes, or an error, wait in the socket numbered `value` */
+	APP_OPENED,   /* link: the attempt numbered `value` has ended */
+	APP_READABLE, /* link: something has arrived */
 	APP_BUTTON,   /* value: enum button_press */
 	APP_MEASURE,  /* a reading now */
 	APP_HOLD,     /* disconnect, switch the radio off, do nothing until APP_GO */
