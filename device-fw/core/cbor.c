@@ -7,6 +7,8 @@
 /* RFC 8949 section 3: three bits of major type, five of additional information. */
 #define MAJOR(initial) ((initial) >> 5)
 #define INFO(initial)  ((initial)&0x1f)
+/* Bytes of the number that follows, for INFO_1_BYTE to INFO_8_BYTES. */
+#define WIDTH(initial) (1U << (INFO(initial) - INFO_1_BYTE))
 
 enum {
 	UINT = 0x00,
@@ -17,8 +19,13 @@ enum {
 	MAP = 0xa0,
 	FALSE = 0xf4,
 	NIL = 0xf6,
-	HALF = 0xf9
+	HALF = 0xf9,
+	SINGLE = 0xfa,
+	DOUBLE = 0xfb
 };
+
+/* IEEE 754: what is added to exponents. */
+enum { HALF_BIAS = 15, SINGLE_BIAS = 127, DOUBLE_BIAS = 1023 };
 
 enum { INFO_1_BYTE = 24, INFO_8_BYTES = 27, INFO_INDEFINITE = 31 };
 
@@ -27,77 +34,64 @@ void fg_cbor_begin(struct fg_cbor_writer *w, void *buffer, size_t size)
 	*w = (struct fg_cbor_writer){.buffer = buffer, .size = size};
 }
 
-/* An item is written whole or not at all. */
-static bool has_room(struct fg_cbor_writer *w, size_t head, size_t content)
-{
-	size_t room = w->size - w->length;
-
-	if (head > room || content > room - head)
-		w->full = true;
-	return !w->full;
-}
-
-static void put_number(struct fg_cbor_writer *w, unsigned initial, uint64_t value, size_t width)
+/* A head and what belongs to it, whole or not at all. */
+static void put(struct fg_cbor_writer *w, unsigned initial, uint64_t value, size_t width,
+		const void *content, size_t length)
 {
 	uint8_t *at = w->buffer + w->length;
+	size_t room = w->size - w->length;
 
-	at[0] = (uint8_t)initial;
+	if (room <= width || room - width - 1 < length)
+		w->full = true;
+	if (w->full)
+		return;
+	*at = (uint8_t)initial;
 	for (size_t i = width; i > 0; i--) {
 		at[i] = (uint8_t)value;
 		value >>= 8;
 	}
-	w->length += 1 + width;
-}
-
-static void put_content(struct fg_cbor_writer *w, const void *bytes, size_t length)
-{
+	w->length += 1 + width + length;
 	if (length > 0)
-		memcpy(w->buffer + w->length, bytes, length);
-	w->length += length;
+		memcpy(at + 1 + width, content, length);
 }
 
-static void put(struct fg_cbor_writer *w, unsigned major, uint64_t value, const void *content,
-		size_t length)
+static void put_item(struct fg_cbor_writer *w, unsigned major, uint64_t value, const void *content,
+		     size_t length)
 {
 	unsigned info = INFO_1_BYTE;
-	size_t width = 1;
 
-	if (value < INFO_1_BYTE) {
+	if (value >> 32)
+		info = INFO_1_BYTE + 3;
+	else if (value >> 16)
+		info = INFO_1_BYTE + 2;
+	else if (value >> 8)
+		info = INFO_1_BYTE + 1;
+	else if (value < INFO_1_BYTE)
 		info = (unsigned)value;
-		width = 0;
-	} else {
-		while (width < 8 && value >> (8 * width) != 0) {
-			width *= 2;
-			info++;
-		}
-	}
-	if (!has_room(w, 1 + width, length))
-		return;
-	put_number(w, major | info, value, width);
-	put_content(w, content, length);
+	put(w, major | info, value, info < INFO_1_BYTE ? 0 : WIDTH(info), content, length);
 }
 
 void fg_cbor_uint(struct fg_cbor_writer *w, uint64_t value)
 {
-	put(w, UINT, value, NULL, 0);
+	put_item(w, UINT, value, NULL, 0);
 }
 
 void fg_cbor_int(struct fg_cbor_writer *w, int64_t value)
 {
 	if (value < 0)
-		put(w, NEGINT, ~(uint64_t)value, NULL, 0);
+		put_item(w, NEGINT, ~(uint64_t)value, NULL, 0);
 	else
 		fg_cbor_uint(w, (uint64_t)value);
 }
 
 void fg_cbor_bytes(struct fg_cbor_writer *w, const void *bytes, size_t length)
 {
-	put(w, BYTES, length, bytes, length);
+	put_item(w, BYTES, length, bytes, length);
 }
 
 void fg_cbor_text(struct fg_cbor_writer *w, const char *text, size_t length)
 {
-	put(w, TEXT, length, text, length);
+	put_item(w, TEXT, length, text, length);
 }
 
 void fg_cbor_string(struct fg_cbor_writer *w, const char *text)
@@ -107,102 +101,85 @@ void fg_cbor_string(struct fg_cbor_writer *w, const char *text)
 
 void fg_cbor_array(struct fg_cbor_writer *w, size_t items)
 {
-	put(w, ARRAY, items, NULL, 0);
+	put_item(w, ARRAY, items, NULL, 0);
 }
 
 void fg_cbor_map(struct fg_cbor_writer *w, size_t pairs)
 {
-	put(w, MAP, pairs, NULL, 0);
+	put_item(w, MAP, pairs, NULL, 0);
 }
 
 void fg_cbor_bool(struct fg_cbor_writer *w, bool value)
 {
-	put(w, FALSE + value, 0, NULL, 0);
+	put_item(w, FALSE + value, 0, NULL, 0);
 }
 
 void fg_cbor_null(struct fg_cbor_writer *w)
 {
-	put(w, NIL, 0, NULL, 0);
+	put_item(w, NIL, 0, NULL, 0);
 }
 
 void fg_cbor_raw(struct fg_cbor_writer *w, const void *bytes, size_t length)
 {
-	if (has_room(w, 0, length))
-		put_content(w, bytes, length);
+	if (length > w->size - w->length)
+		w->full = true;
+	if (w->full || length == 0)
+		return;
+	memcpy(w->buffer + w->length, bytes, length);
+	w->length += length;
 }
-
-/* Long division of mantissa by divisor, bit by bit: small, exact, without tables. After the 64 bits
- * of the mantissa `bits` is the integer part; each further bit is a binary place. */
-struct quotient {
-	uint64_t mantissa; /* what is left of it */
-	uint64_t bits;
-	uint32_t divisor; /* below 2^31 */
-	uint32_t rest;	  /* 0, with nothing left of the mantissa: the bits are all of it */
-};
-
-static void divide_bit(struct quotient *q)
-{
-	q->rest = q->rest << 1 | (uint32_t)(q->mantissa >> 63);
-	q->mantissa <<= 1;
-	q->bits <<= 1;
-	if (q->rest >= q->divisor) {
-		q->rest -= q->divisor;
-		q->bits |= 1;
-	}
-}
-
-/* The bits of the quotient that are needed: a double's significand, and one more to round it. */
-#define QUOTIENT_BITS 54
 
 /*
- * IEEE 754: sign, `eb` bits of exponent, the significand without its first bit. The first bit of
- * `q` counts 2^exponent.
+ * A float is made by long division, bit by bit: small, exact, without tables. After the mantissa's
+ * 64 bits the quotient is the integer part; each bit more is a binary place, until the first bit
+ * that is set has come to the top: `bits` is 1.xxx, and counts 2^(63 - places).
  *
  * A width is taken when it holds the value exactly, single precision also when its significand is
  * `single_min` or more (fg_cbor_decimal). In neither case, nor as a double, is the value just
- * between two numbers of the width: there the significand would be one bit longer than the width's,
- * and the decimal mantissa longer than that.
+ * between two numbers of the width: there its significand would be one bit longer than the width's,
+ * and the decimal mantissa longer than that. So the first bit that is left out decides the
+ * rounding.
  */
-static void put_float(struct fg_cbor_writer *w, const struct quotient *q, int exponent,
-		      bool negative, uint64_t single_min)
-{
-	unsigned initial = HALF, width = 2, eb = 5, kept, dropped;
-	uint64_t bits;
-
-	for (;; initial++, width *= 2, eb += 3) {
-		kept = 8 * width - eb;
-		dropped = QUOTIENT_BITS - kept;
-		if (width == 8 || (q->rest == 0 && q->bits << (64 - dropped) == 0) ||
-		    (width == 4 && q->bits >> dropped >= single_min))
-			break;
-	}
-	bits = (q->bits + (UINT64_C(1) << (dropped - 1))) >> dropped;
-	/* The significand's first bit, which is not stored, adds 1 to the exponent. */
-	bits += (uint64_t)(exponent + (1 << (eb - 1)) - 2) << (kept - 1);
-	bits |= (uint64_t)negative << (8 * width - 1);
-	if (has_room(w, 1 + width, 0))
-		put_number(w, initial, bits, width);
-}
-
 static void put_decimal(struct fg_cbor_writer *w, bool negative, uint64_t mantissa,
-			uint8_t decimals, uint64_t single_min)
+			unsigned decimals, uint32_t single_min)
 {
-	struct quotient q = {.mantissa = mantissa, .divisor = 1};
-	int exponent = QUOTIENT_BITS - 1;
+	uint64_t bits = 0;
+	uint32_t divisor = 1, rest = 0, high;
+	unsigned n, exponent, initial, sign = negative;
+	bool exact;
 
-	while (decimals-- > 0)
-		q.divisor *= 10;
-	for (int i = 0; i < 64; i++)
-		divide_bit(&q);
-	if (q.rest == 0) {
-		fg_cbor_int(w, negative ? -(int64_t)q.bits : (int64_t)q.bits);
-		return;
+	for (; decimals > 0; decimals--)
+		divisor *= 10;
+	for (n = 0; n < 64 || !(bits >> 63); n++) {
+		if (n == 64 && rest == 0) {
+			fg_cbor_int(w, negative ? -(int64_t)bits : (int64_t)bits);
+			return;
+		}
+		rest = rest << 1 | (uint32_t)(mantissa >> 63);
+		mantissa <<= 1;
+		bits <<= 1;
+		if (rest >= divisor) {
+			rest -= divisor;
+			bits |= 1;
+		}
 	}
-	while (q.bits >> (QUOTIENT_BITS - 1) == 0) {
-		divide_bit(&q);
-		exponent--;
+	high = (uint32_t)(bits >> 32);
+	exact = (uint32_t)bits == 0 && rest == 0;
+	/* One less, because the significand's first bit, which is not stored, adds 1 to it. */
+	exponent = 63 + 64 - 1 - n;
+	if (exact && high << 11 == 0) {
+		initial = HALF;
+		bits = ((exponent + HALF_BIAS + (sign << 5)) << 10) + (high >> 21);
+	} else if ((exact && high << 24 == 0) || high >> 8 >= single_min) {
+		initial = SINGLE;
+		bits = ((exponent + SINGLE_BIAS + (sign << 8)) << 23) + (high >> 8) +
+		       (high >> 7 & 1);
+	} else {
+		initial = DOUBLE;
+		bits = ((uint64_t)(exponent + DOUBLE_BIAS + (sign << 11)) << 52) + (bits >> 11) +
+		       (bits >> 10 & 1);
 	}
-	put_float(w, &q, exponent, negative, single_min);
+	put(w, initial, bits, WIDTH(initial), NULL, 0);
 }
 
 /*
@@ -223,7 +200,7 @@ void fg_cbor_decimal_exact(struct fg_cbor_writer *w, int64_t mantissa, uint8_t d
 {
 	uint64_t digits = mantissa < 0 ? 0U - (uint64_t)mantissa : (uint64_t)mantissa;
 
-	put_decimal(w, mantissa < 0, digits, decimals, UINT64_MAX);
+	put_decimal(w, mantissa < 0, digits, decimals, UINT32_MAX);
 }
 
 void fg_cbor_read(struct fg_cbor_reader *r, const void *bytes, size_t length)
@@ -232,144 +209,121 @@ void fg_cbor_read(struct fg_cbor_reader *r, const void *bytes, size_t length)
 	r->end = r->at + length;
 }
 
-/* The argument of the head at `at`. 0 if it is not all there, or reserved; else the head's length.
- */
-static size_t read_head(const uint8_t *at, size_t room, uint64_t *value)
+/* The number that belongs to a head of `width` bytes more. */
+static uint64_t read_number(const uint8_t *at, size_t width)
 {
-	unsigned info;
-	size_t width = 0;
+	uint64_t value = 0;
 
-	if (room == 0)
-		return 0;
-	info = INFO(at[0]);
-	*value = info;
-	if (info == INFO_INDEFINITE)
-		*value = FG_CBOR_INDEFINITE;
-	else if (info > INFO_8_BYTES)
-		return 0;
-	else if (info >= INFO_1_BYTE)
-		width = (size_t)1 << (info - INFO_1_BYTE);
-	if (width >= room)
-		return 0;
-	if (width > 0)
-		*value = 0;
-	for (size_t i = 1; i <= width; i++)
-		*value = *value << 8 | at[i];
-	return 1 + width;
+	for (size_t i = 0; i < width; i++)
+		value = value << 8 | at[i];
+	return value;
 }
 
-/* Major type 7, by its additional information. */
-static bool is_special(struct fg_cbor_item *item, unsigned info, size_t head)
+/* Major type 7. Simple values below 32 have one form only (RFC 8949 section 3.3). */
+static bool is_special(struct fg_cbor_item *item, unsigned info)
 {
-	item->type = FG_CBOR_SIMPLE;
 	if (info == INFO_INDEFINITE)
 		item->type = FG_CBOR_BREAK;
 	else if (info > INFO_1_BYTE)
 		item->type = FG_CBOR_FLOAT;
-	item->width = (uint8_t)(head - 1);
-	/* Simple values below 32 have one form only (RFC 8949 section 3.3). */
 	return info != INFO_1_BYTE || item->value >= 32;
 }
 
+/* Which major types may have INFO_INDEFINITE. Strings are not taken. */
+#define INDEFINITE_TYPES (1U << FG_CBOR_ARRAY | 1U << FG_CBOR_MAP | 1U << FG_CBOR_SIMPLE)
+
 int fg_cbor_next(struct fg_cbor_reader *r, struct fg_cbor_item *item)
 {
-	size_t head = read_head(r->at, (size_t)(r->end - r->at), &item->value), length = 0, room;
+	const uint8_t *at = r->at;
+	size_t room = (size_t)(r->end - at), width = 0;
 	unsigned info;
 
-	if (head == 0)
+	if (room == 0)
 		return -EBADMSG;
-	room = (size_t)(r->end - r->at) - head;
-	info = INFO(r->at[0]);
-	item->type = (enum fg_cbor_type)MAJOR(r->at[0]);
-	item->width = 0;
-	item->data = r->at + head;
-	switch (item->type) {
-	case FG_CBOR_BYTES:
-	case FG_CBOR_TEXT:
-		if (item->value > room)
+	info = INFO(*at);
+	item->type = (enum fg_cbor_type)MAJOR(*at);
+	at++;
+	room--;
+	item->value = info;
+	if (info == INFO_INDEFINITE) {
+		if (!(INDEFINITE_TYPES >> item->type & 1))
 			return -EBADMSG;
-		length = (size_t)item->value;
-		break;
-	case FG_CBOR_ARRAY:
-	case FG_CBOR_MAP:
-		/* Each item in it has a byte at least. */
-		if (info != INFO_INDEFINITE &&
-		    item->value > room >> (item->type == FG_CBOR_MAP ? 1 : 0))
+		item->value = FG_CBOR_INDEFINITE;
+	} else if (info >= INFO_1_BYTE) {
+		width = WIDTH(info);
+		if (info > INFO_8_BYTES || width > room)
 			return -EBADMSG;
-		break;
-	case FG_CBOR_SIMPLE:
-		if (!is_special(item, info, head))
-			return -EBADMSG;
-		break;
-	default:
-		if (info == INFO_INDEFINITE)
-			return -EBADMSG;
-		break;
+		item->value = read_number(at, width);
+		at += width;
+		room -= width;
 	}
-	r->at += head + length;
+	item->width = (uint8_t)width;
+	item->data = at;
+	if (item->type == FG_CBOR_SIMPLE) {
+		if (!is_special(item, info))
+			return -EBADMSG;
+	} else if (item->type >= FG_CBOR_BYTES && item->type <= FG_CBOR_MAP &&
+		   info != INFO_INDEFINITE) {
+		/* Each item has a byte at least; a map's pair has two. */
+		if (item->value > room >> (item->type == FG_CBOR_MAP))
+			return -EBADMSG;
+		if (item->type <= FG_CBOR_TEXT)
+			at += item->value;
+	}
+	r->at = at;
 	return 0;
 }
 
-/* An array or a map that is being passed over. */
-struct open_item {
-	size_t left; /* items in it; of indefinite length: counted down from 0 */
-	bool indefinite, is_map;
-};
-
-/* A break is no value of a map's pair. */
-static bool may_end(const struct open_item *o)
+int fg_cbor_walk_next(struct fg_cbor_walk *walk, struct fg_cbor_item *item)
 {
-	return o->indefinite && !(o->is_map && (o->left & 1));
+	return fg_cbor_next(&walk->in, item);
 }
 
-/* An item is complete, and perhaps what it was the last item of. The new depth. */
-static size_t count_item(struct open_item *open, size_t depth)
+/* An item is complete, and perhaps what it was the last item of. */
+static void count_item(struct fg_cbor_walk *walk)
 {
-	while (depth > 0) {
-		struct open_item *o = &open[depth - 1];
+	for (; walk->depth > 0; walk->depth--) {
+		size_t *left = &walk->left[walk->depth - 1];
 
-		o->left--;
-		if (o->indefinite || o->left > 0)
+		if (*left >= FG_CBOR_ANY_KEY) {
+			if (*left != FG_CBOR_ANY_ITEM)
+				*left ^= FG_CBOR_ANY_KEY ^ FG_CBOR_ANY_VALUE;
 			break;
-		depth--;
+		}
+		if (--*left > 0)
+			break;
 	}
-	return depth;
 }
 
-int fg_cbor_skip(struct fg_cbor_reader *r)
+int fg_cbor_step(struct fg_cbor_walk *walk, struct fg_cbor_item *item)
 {
-	struct open_item open[FG_CBOR_MAX_DEPTH];
-	struct fg_cbor_reader in = *r;
-	struct fg_cbor_item item = {.type = FG_CBOR_UINT};
-	size_t depth = 0;
+	size_t *left = &walk->left[walk->depth];
+	bool tagged = walk->tagged, is_map;
 
-	do {
-		bool tagged = item.type == FG_CBOR_TAG, is_map;
-
-		if (fg_cbor_next(&in, &item))
+	if (walk->next(walk, item))
+		return -EBADMSG;
+	walk->tagged = item->type == FG_CBOR_TAG;
+	is_map = item->type == FG_CBOR_MAP;
+	walk->opened = is_map || item->type == FG_CBOR_ARRAY;
+	if (walk->tagged)
+		return 0;
+	if (walk->opened) {
+		if (walk->depth == FG_CBOR_MAX_DEPTH)
 			return -EBADMSG;
-		is_map = item.type == FG_CBOR_MAP;
-		if (item.type == FG_CBOR_TAG)
-			continue;
-		if (item.type == FG_CBOR_BREAK) {
-			if (tagged || depth == 0 || !may_end(&open[depth - 1]))
-				return -EBADMSG;
-			depth--;
-		} else if (is_map || item.type == FG_CBOR_ARRAY) {
-			if (depth == FG_CBOR_MAX_DEPTH)
-				return -EBADMSG;
-			open[depth].indefinite = item.value == FG_CBOR_INDEFINITE;
-			open[depth].is_map = is_map;
-			open[depth].left =
-				open[depth].indefinite ? 0 : (size_t)item.value << is_map;
-			if (item.value > 0) {
-				depth++;
-				continue;
-			}
+		*left = (size_t)item->value << is_map;
+		if (item->value == FG_CBOR_INDEFINITE)
+			*left = is_map ? FG_CBOR_ANY_KEY : FG_CBOR_ANY_ITEM;
+		if (*left > 0) {
+			walk->depth++;
+			return 0;
 		}
-		depth = count_item(open, depth);
-	} while (depth > 0 || item.type == FG_CBOR_TAG);
-	*r = in;
+	} else if (item->type == FG_CBOR_BREAK) {
+		if (tagged || walk->depth == 0 || left[-1] < FG_CBOR_ANY_KEY ||
+		    left[-1] == FG_CBOR_ANY_VALUE)
+			return -EBADMSG;
+		walk->depth--;
+	}
+	count_item(walk);
 	return 0;
 }
 

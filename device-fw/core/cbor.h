@@ -64,7 +64,7 @@ enum fg_cbor_type {
 };
 
 #define FG_CBOR_INDEFINITE UINT64_MAX
-#define FG_CBOR_MAX_DEPTH  8
+#define FG_CBOR_MAX_DEPTH  8 /* of arrays and maps in each other */
 
 struct fg_cbor_reader {
 	const uint8_t *at, *end; /* the caller's bytes, which stay where they are */
@@ -81,9 +81,28 @@ void fg_cbor_read(struct fg_cbor_reader *r, const void *bytes, size_t length);
 /* The next item's head, with the content of strings. Strings of indefinite length are not taken.
  * 0, or -EBADMSG: not CBOR, or it ends in the middle; then the reader is where it was. */
 int fg_cbor_next(struct fg_cbor_reader *r, struct fg_cbor_item *item);
-/* Passes over one whole item, with what is in it. 0, or -EBADMSG: as above, or nested deeper than
- * FG_CBOR_MAX_DEPTH. */
-int fg_cbor_skip(struct fg_cbor_reader *r);
+/*
+ * The items of a whole, with what is in them, one after the other, and how deep they are. `next`
+ * gives the items: fg_cbor_walk_next, or another notation's (command.c reads JSON so).
+ */
+struct fg_cbor_walk {
+	struct fg_cbor_reader in;
+	int (*next)(struct fg_cbor_walk *walk, struct fg_cbor_item *item);
+	uint8_t depth; /* of arrays and maps that are open; 0 behind an item: it was the whole */
+	bool tagged;   /* a tag came, and its content comes next */
+	bool opened;   /* the last item was an array or a map, of which nothing came yet */
+	size_t left[FG_CBOR_MAX_DEPTH]; /* items to come in each, or one of these: */
+};
+
+/* Of indefinite length: any number of items; of a map's keys; the value that belongs to a key. */
+#define FG_CBOR_ANY_ITEM  (SIZE_MAX - 1)
+#define FG_CBOR_ANY_KEY	  (SIZE_MAX - 3)
+#define FG_CBOR_ANY_VALUE (SIZE_MAX - 2)
+
+int fg_cbor_walk_next(struct fg_cbor_walk *walk, struct fg_cbor_item *item);
+/* 0, or -EBADMSG: as fg_cbor_next, or nested deeper than FG_CBOR_MAX_DEPTH, or a break that cannot
+ * be here. */
+int fg_cbor_step(struct fg_cbor_walk *walk, struct fg_cbor_item *item);
 /* Is the item this text? */
 bool fg_cbor_is_text(const struct fg_cbor_item *item, const char *text);
 /* The integer, if it is one that fits. 0, or -ERANGE. */

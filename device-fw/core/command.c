@@ -12,176 +12,126 @@
 
 /* RFC 8949 section 3.1, major type 5; section 3.3. */
 enum { CBOR_MAP_FIRST = 0xa0, CBOR_MAP_LAST = 0xbf };
-enum { CBOR_FALSE = 20, CBOR_TRUE = 21, CBOR_NULL = 22 };
+enum { CBOR_FALSE = 20, CBOR_TRUE = 21 };
 
-/* The map of the command, and as deep below it as CBOR's reader goes. */
-#define JSON_DEPTH_MAX (1 + FG_CBOR_MAX_DEPTH)
-
-struct source {
-	struct fg_cbor_reader in;
-	bool json;
-	/* JSON's: what is open, one bit for each level, the innermost is the last: is it a map?
-	 * What came last in it: nothing yet, a map's key, or a value. */
-	uint8_t depth;
-	enum { OPENED, KEY, VALUE } last;
-	uint32_t maps;
-};
-
-/* The next character that is no white space, or NUL at the end; neither is NUL in any JSON. */
-static char peek(struct source *s)
+static void skip_space(struct fg_cbor_reader *in)
 {
-	for (; s->in.at < s->in.end; s->in.at++) {
-		char c = (char)*s->in.at;
-
-		if (c != ' ' && c != '\t' && c != '\r' && c != '\n')
-			return c;
-	}
-	return '\0';
+	while (in->at < in->end &&
+	       (*in->at == ' ' || *in->at == '\t' || *in->at == '\r' || *in->at == '\n'))
+		in->at++;
 }
 
-/* Escapes are passed over and not looked at: none of the names that we know needs one. */
-static int json_string(struct source *s, struct fg_cbor_item *item)
+/* Passes over the word if it comes next. */
+static bool accept(struct fg_cbor_reader *in, const char *word)
+{
+	size_t length = strlen(word);
+
+	if ((size_t)(in->end - in->at) < length || memcmp(in->at, word, length) != 0)
+		return false;
+	in->at += length;
+	return true;
+}
+
+/* Behind the quote. Escapes are passed over and not looked at: none of the names that we know needs
+ * one. */
+static int json_string(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 {
 	bool escaped = false;
 
 	item->type = FG_CBOR_TEXT;
-	item->data = ++s->in.at;
-	for (; s->in.at < s->in.end && *s->in.at >= ' '; s->in.at++) {
-		if (*s->in.at == '"' && !escaped) {
-			item->value = (uint64_t)(s->in.at++ - item->data);
+	item->data = in->at;
+	for (; in->at < in->end && *in->at >= ' '; in->at++) {
+		if (*in->at == '"' && !escaped) {
+			item->value = (uint64_t)(in->at++ - item->data);
 			return 0;
 		}
-		escaped = *s->in.at == '\\' && !escaped;
+		escaped = *in->at == '\\' && !escaped;
 	}
 	return -EBADMSG;
 }
 
-static bool take(struct source *s, char a, char b)
+/* How many digits come, and their value; what is too large for an int32_t stays too large. */
+static size_t json_digits(struct fg_cbor_reader *in, uint32_t *value)
 {
-	bool there = s->in.at < s->in.end && (*s->in.at == a || *s->in.at == b);
+	const uint8_t *first = in->at;
 
-	s->in.at += there;
-	return there;
+	for (*value = 0; in->at < in->end; in->at++) {
+		uint32_t digit = (uint32_t)*in->at - '0';
+
+		if (digit > 9)
+			break;
+		*value = *value < UINT32_MAX / 16 ? *value * 10 + digit : UINT32_MAX;
+	}
+	return (size_t)(in->at - first);
 }
 
-/* The value of a row of digits; what is too large for an int32_t stays too large. False: there is
- * none. */
-static bool json_digits(struct source *s, uint64_t *value)
+/* What is no integer becomes a float without a value. */
+static int json_number(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 {
-	const uint8_t *first = s->in.at;
+	bool negative = accept(in, "-"), good;
+	bool zero = accept(in, "0");
+	uint32_t value, ignored;
+	size_t digits = json_digits(in, &value);
 
-	for (*value = 0; s->in.at < s->in.end && *s->in.at >= '0' && *s->in.at <= '9'; s->in.at++)
-		if (*value <= INT32_MAX)
-			*value = *value * 10 + (*s->in.at - (unsigned)'0');
-	return s->in.at > first;
-}
-
-static int json_number(struct source *s, struct fg_cbor_item *item)
-{
-	bool negative = take(s, '-', '-'), good;
-	const uint8_t *first = s->in.at;
-	uint64_t ignored;
-
-	good = json_digits(s, &item->value) && (*first != '0' || s->in.at == first + 1);
+	good = zero ? digits == 0 : digits > 0;
 	item->type = FG_CBOR_UINT;
-	if (negative && item->value > 0) {
+	if (negative && value > 0) {
 		item->type = FG_CBOR_NEGINT;
-		item->value--;
+		value--;
 	}
-	if (take(s, '.', '.')) {
+	item->value = value;
+	if (accept(in, ".")) {
 		item->type = FG_CBOR_FLOAT;
-		good = good && json_digits(s, &ignored);
+		good = good && json_digits(in, &ignored) > 0;
 	}
-	if (take(s, 'e', 'E')) {
+	if (accept(in, "e") || accept(in, "E")) {
 		item->type = FG_CBOR_FLOAT;
-		take(s, '+', '-');
-		good = good && json_digits(s, &ignored);
+		if (!accept(in, "+"))
+			accept(in, "-");
+		good = good && json_digits(in, &ignored) > 0;
 	}
 	return good ? 0 : -EBADMSG;
 }
 
-static int json_scalar(struct source *s, struct fg_cbor_item *item)
+static int json_value(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 {
-	static const struct {
-		char text[6];
-		uint8_t length, value;
-	} words[] = {{"false", 5, CBOR_FALSE}, {"true", 4, CBOR_TRUE}, {"null", 4, CBOR_NULL}};
+	static const char words[][6] = {"false", "true", "null"};
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if ((size_t)(s->in.end - s->in.at) >= words[i].length &&
-		    memcmp(s->in.at, words[i].text, words[i].length) == 0) {
-			s->in.at += words[i].length;
-			item->type = FG_CBOR_SIMPLE;
-			item->value = words[i].value;
-			return 0;
-		}
-	}
-	return json_number(s, item);
-}
-
-static int json_open(struct source *s, struct fg_cbor_item *item, bool map)
-{
-	if (s->depth == JSON_DEPTH_MAX)
-		return -EBADMSG;
-	s->in.at++;
-	s->depth++;
-	s->maps = s->maps << 1 | map;
-	s->last = OPENED;
-	item->type = map ? FG_CBOR_MAP : FG_CBOR_ARRAY;
 	item->value = FG_CBOR_INDEFINITE;
-	return 0;
+	item->type = FG_CBOR_MAP;
+	if (accept(in, "{"))
+		return 0;
+	item->type = FG_CBOR_ARRAY;
+	if (accept(in, "["))
+		return 0;
+	item->type = FG_CBOR_SIMPLE;
+	for (item->value = CBOR_FALSE; item->value < CBOR_FALSE + 3; item->value++)
+		if (accept(in, words[item->value - CBOR_FALSE]))
+			return 0;
+	return json_number(in, item);
 }
 
-static int json_close(struct source *s, struct fg_cbor_item *item)
+/* JSON's { and [ are a map and an array of indefinite length, } and ] the break. */
+static int json_next(struct fg_cbor_walk *walk, struct fg_cbor_item *item)
 {
-	s->in.at++;
-	s->depth--;
-	s->maps >>= 1;
-	s->last = VALUE;
-	item->type = FG_CBOR_BREAK;
-	return 0;
-}
+	size_t left = walk->depth > 0 ? walk->left[walk->depth - 1] : 0;
+	struct fg_cbor_reader *in = &walk->in;
 
-static int json_next(struct source *s, struct fg_cbor_item *item)
-{
-	bool map = s->maps & 1, key = map && s->last != KEY;
-	char c = peek(s);
-
-	if (s->depth > 0 && s->last != KEY && c == (map ? '}' : ']'))
-		return json_close(s, item);
-	if (s->last != OPENED) {
-		if (c != (s->last == KEY ? ':' : ','))
+	skip_space(in);
+	if (left == FG_CBOR_ANY_VALUE) {
+		if (!accept(in, ":"))
 			return -EBADMSG;
-		s->in.at++;
-		c = peek(s);
+	} else if (left != 0) {
+		item->type = FG_CBOR_BREAK;
+		if (accept(in, left == FG_CBOR_ANY_KEY ? "}" : "]"))
+			return 0;
+		if (!walk->opened && !accept(in, ","))
+			return -EBADMSG;
 	}
-	s->last = key ? KEY : VALUE;
-	if (c == '"')
-		return json_string(s, item);
-	if (key)
-		return -EBADMSG;
-	if (c == '{' || c == '[')
-		return json_open(s, item, c == '{');
-	return json_scalar(s, item);
-}
-
-static int next(struct source *s, struct fg_cbor_item *item)
-{
-	return s->json ? json_next(s, item) : fg_cbor_next(&s->in, item);
-}
-
-static int skip(struct source *s)
-{
-	uint8_t depth = s->depth;
-	struct fg_cbor_item item;
-
-	if (!s->json)
-		return fg_cbor_skip(&s->in);
-	do {
-		if (json_next(s, &item))
-			return -EBADMSG;
-	} while (s->depth > depth);
-	return 0;
+	skip_space(in);
+	if (accept(in, "\""))
+		return json_string(in, item);
+	return left == FG_CBOR_ANY_KEY ? -EBADMSG : json_value(in, item);
 }
 
 /* FG_COMMAND_..., or 0 if we know no such name. */
@@ -195,63 +145,75 @@ static unsigned member_of(const struct fg_cbor_item *key)
 	return 0;
 }
 
-static int set_member(struct fg_command *c, unsigned member, const struct fg_cbor_item *value)
+/* False: it is not of the member's type, or out of range. */
+static bool set_member(struct fg_command *c, unsigned member, const struct fg_cbor_item *value)
 {
-	if (member == FG_COMMAND_ID) {
-		if (fg_cbor_as_int(value, &c->id))
-			return -EBADMSG;
-	} else if (member == FG_COMMAND_INTERVAL) {
-		if (fg_cbor_as_int(value, &c->interval_s) || c->interval_s < FG_INTERVAL_MIN_S ||
-		    c->interval_s > FG_INTERVAL_MAX_S)
-			return -EBADMSG;
+	int32_t number;
+
+	if (member & (FG_COMMAND_READ | FG_COMMAND_REBOOT)) {
+		if (value->type == FG_CBOR_SIMPLE && value->value == CBOR_FALSE)
+			return true;
+		if (value->type != FG_CBOR_SIMPLE || value->value != CBOR_TRUE)
+			return false;
+	} else if (fg_cbor_as_int(value, &number)) {
+		return false;
+	} else if (member == FG_COMMAND_ID) {
+		c->id = number;
 	} else {
-		if (value->type != FG_CBOR_SIMPLE || (value->value | 1) != CBOR_TRUE)
-			return -EBADMSG;
-		if (value->value == CBOR_FALSE)
-			return 0;
+		c->interval_s = number;
+		if (number < FG_INTERVAL_MIN_S || number > FG_INTERVAL_MAX_S)
+			return false;
 	}
 	c->present |= member;
-	return 0;
+	return true;
 }
 
-static int read_map(struct source *s, struct fg_command *c)
+/* What is in the last item, if it is an array or a map in the command's map, or a tag. */
+static int pass(struct fg_cbor_walk *walk)
 {
-	struct fg_cbor_item map, item;
-	unsigned seen = 0;
+	struct fg_cbor_item item;
+	int rc = 0;
 
-	if (next(s, &map) || map.type != FG_CBOR_MAP)
+	while (rc == 0 && (walk->depth > 1 || walk->tagged))
+		rc = fg_cbor_step(walk, &item);
+	return rc;
+}
+
+static int read_map(struct fg_cbor_walk *walk, struct fg_command *c)
+{
+	struct fg_cbor_item item;
+	unsigned seen = 0, member;
+
+	if (fg_cbor_step(walk, &item) || item.type != FG_CBOR_MAP)
 		return -EBADMSG;
-	for (uint64_t left = map.value; left > 0; left--) {
-		struct fg_cbor_reader at = s->in;
-		unsigned member;
-
-		if (next(s, &item))
+	while (walk->depth > 0) {
+		if (fg_cbor_step(walk, &item))
 			return -EBADMSG;
 		if (item.type == FG_CBOR_BREAK)
-			return map.value == FG_CBOR_INDEFINITE ? 0 : -EBADMSG;
-		if (item.type != FG_CBOR_TEXT) {
-			s->in = at;
-			if (skip(s))
-				return -EBADMSG;
-		}
+			break;
 		member = member_of(&item);
-		if (member & seen)
+		if (member & seen || pass(walk) || fg_cbor_step(walk, &item) ||
+		    (member != 0 && !set_member(c, member, &item)) || pass(walk))
 			return -EBADMSG;
 		seen |= member;
-		if (member ? next(s, &item) || set_member(c, member, &item) : skip(s))
-			return -EBADMSG;
 	}
 	return 0;
 }
 
 int fg_command_decode(struct fg_command *out, const void *payload, size_t length)
 {
-	struct source s = {.last = OPENED};
+	struct fg_cbor_walk walk = {.next = fg_cbor_walk_next};
+	const uint8_t *first = payload;
+	int rc;
 
 	memset(out, 0, sizeof(*out));
-	fg_cbor_read(&s.in, payload, length);
-	s.json = length > 0 && (*s.in.at < CBOR_MAP_FIRST || *s.in.at > CBOR_MAP_LAST);
-	if (read_map(&s, out) || (s.json ? peek(&s) != '\0' : false) || s.in.at < s.in.end) {
+	fg_cbor_read(&walk.in, payload, length);
+	if (length > 0 && (*first < CBOR_MAP_FIRST || *first > CBOR_MAP_LAST))
+		walk.next = json_next;
+	rc = read_map(&walk, out);
+	if (walk.next == json_next)
+		skip_space(&walk.in);
+	if (rc || walk.in.at < walk.in.end) {
 		out->present = 0;
 		return -EBADMSG;
 	}

@@ -9,8 +9,8 @@
 #define PORT_COAPS 5684 /* RFC 7252 section 12.7 */
 #define PORT_MQTTS 8883
 
-/* The longest retransmission that makes sense, RFC 7252 section 4.8: 2^10 times ACK_TIMEOUT. */
-#define MAX_RETRANSMIT_MAX 10
+/* The last wait is 2^10 times the first: 34 minutes for 2 s (RFC 7252 section 4.8 has 4). */
+#define RETRANSMIT_MAX 10
 
 void fg_config_defaults(struct fg_config *config, enum fg_transport transport,
 			enum fg_credential credential)
@@ -38,82 +38,47 @@ static bool is_device_id(const char *id)
 {
 	size_t length = 0;
 
-	if (!id)
-		return false;
-	for (; id[length] != '\0'; length++) {
+	for (; id && id[length] != '\0'; length++) {
 		char c = id[length], lower = (char)(c | 0x20);
 
-		/* '-', '.', ':', '_' and digits; ':' follows '9' */
-		if (length == FG_DEVICE_ID_MAX ||
-		    !((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= ':') || c == '-' ||
-		      c == '.' || c == '_'))
+		/* ':' comes behind '9', '.' behind '-'. */
+		if (!(lower >= 'a' && lower <= 'z') && !(c >= '0' && c <= ':') &&
+		    !(c >= '-' && c <= '.') && c != '_')
 			return false;
 	}
-	return length > 0;
+	return length > 0 && length <= FG_DEVICE_ID_MAX;
 }
 
-/* The member that cannot be, or NULL. */
-static const char *wrong_target(const struct fg_target *t)
+static bool is_target(const struct fg_target *t)
 {
-	if (t->transport != FG_TRANSPORT_COAP && t->transport != FG_TRANSPORT_MQTT)
-		return "transport";
-	if (!t->host || t->host[0] == '\0')
-		return "host";
-	if (t->port == 0)
-		return "port";
-	if (t->credential > FG_CREDENTIAL_JWT ||
-	    (t->credential == FG_CREDENTIAL_JWT && t->transport != FG_TRANSPORT_COAP))
-		return "credential";
-	return NULL;
+	return t->host && t->host[0] != '\0' && t->port != 0 && t->transport <= FG_TRANSPORT_MQTT &&
+	       t->credential <= FG_CREDENTIAL_JWT &&
+	       (t->credential != FG_CREDENTIAL_JWT || t->transport == FG_TRANSPORT_COAP);
 }
 
-static const char *wrong_session(const struct fg_session_config *s)
+static bool is_session(const struct fg_session_config *s)
 {
-	if (s->attach_ms == 0)
-		return "attach_ms";
-	if (s->connect_ms == 0)
-		return "connect_ms";
-	if (s->authenticate_ms == 0)
-		return "authenticate_ms";
-	if (s->resume_ms == 0)
-		return "resume_ms";
-	if (s->run_ms == 0)
-		return "run_ms";
-	if (s->sleep_ms == 0)
-		return "sleep_ms";
-	if (s->backoff_min_ms == 0 || s->backoff_min_ms > s->backoff_max_ms)
-		return "backoff_min_ms";
-	if (s->refused_min_ms == 0 || s->refused_min_ms > s->backoff_max_ms)
-		return "refused_min_ms";
-	return NULL;
-}
-
-static const char *wrong_member(const struct fg_config *c)
-{
-	const char *wrong;
-
-	if (!is_device_id(c->device))
-		return "device";
-	if (c->interval_s < FG_INTERVAL_MIN_S || c->interval_s > FG_INTERVAL_MAX_S)
-		return "interval_s";
-	if (c->batch_max == 0)
-		return "batch_max";
-	if (c->coap.ack_timeout_ms == 0)
-		return "ack_timeout_ms";
-	if (c->coap.max_retransmit > MAX_RETRANSMIT_MAX)
-		return "max_retransmit";
-	if (c->coap.response_timeout_ms == 0)
-		return "response_timeout_ms";
-	wrong = wrong_target(&c->target);
-	return wrong ? wrong : wrong_session(&c->session);
+	return s->attach_ms && s->connect_ms && s->authenticate_ms && s->resume_ms && s->run_ms &&
+	       s->sleep_ms && s->backoff_min_ms && s->backoff_min_ms <= s->backoff_max_ms &&
+	       s->refused_min_ms && s->refused_min_ms <= s->backoff_max_ms;
 }
 
 int fg_config_check(const struct fg_config *config, const char **what)
 {
-	const char *wrong = wrong_member(config);
-
-	if (!wrong)
+	if (!is_device_id(config->device))
+		*what = "device";
+	else if (!is_target(&config->target))
+		*what = "target";
+	else if (config->interval_s < FG_INTERVAL_MIN_S || config->interval_s > FG_INTERVAL_MAX_S)
+		*what = "interval_s";
+	else if (config->batch_max == 0)
+		*what = "batch_max";
+	else if (!is_session(&config->session))
+		*what = "session";
+	else if (config->coap.ack_timeout_ms == 0 || config->coap.response_timeout_ms == 0 ||
+		 config->coap.max_retransmit > RETRANSMIT_MAX)
+		*what = "coap";
+	else
 		return 0;
-	*what = wrong;
 	return -EINVAL;
 }

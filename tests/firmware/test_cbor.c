@@ -195,13 +195,15 @@ static struct number written_number(const struct fg_cbor_writer *w)
 	fg_cbor_read(&r, w->buffer, w->length);
 	assert_int_equal(fg_cbor_next(&r, &item), 0);
 	assert_ptr_equal(r.at, r.end);
-	n.width = item.width;
 	if (item.type != FG_CBOR_FLOAT) {
 		assert_true(item.type <= FG_CBOR_NEGINT);
 		n.integer =
 			item.type == FG_CBOR_UINT ? (int64_t)item.value : -1 - (int64_t)item.value;
 		n.value = (double)n.integer;
-	} else if (item.width == 2) {
+		return n;
+	}
+	n.width = item.width;
+	if (item.width == 2) {
 		n.value = half_value((uint16_t)item.value);
 	} else if (item.width == 4) {
 		bits = (uint32_t)item.value;
@@ -491,17 +493,22 @@ static void test_items_are_read_with_their_heads(void **state)
 	}
 }
 
-static int skip_of(const char *bytes, size_t length, size_t *used)
+/* Walks over one whole item. */
+static int walk_over(const char *bytes, size_t length, size_t *used)
 {
 	uint8_t *copy = malloc(length ? length : 1);
-	struct fg_cbor_reader r;
+	struct fg_cbor_walk walk = {.next = fg_cbor_walk_next};
+	struct fg_cbor_item item;
 	int rc;
 
 	assert_non_null(copy);
 	memcpy(copy, bytes, length);
-	fg_cbor_read(&r, copy, length);
-	rc = fg_cbor_skip(&r);
-	*used = (size_t)(r.at - copy);
+	fg_cbor_read(&walk.in, copy, length);
+	do {
+		rc = fg_cbor_step(&walk, &item);
+		assert_true(walk.depth <= FG_CBOR_MAX_DEPTH);
+	} while (rc == 0 && (walk.depth > 0 || walk.tagged));
+	*used = (size_t)(walk.in.at - copy);
 	free(copy);
 	return rc;
 }
@@ -546,9 +553,8 @@ static void test_what_is_not_well_formed_is_refused(void **state)
 	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
 		size_t used;
 
-		if (skip_of(examples[i].bytes, examples[i].length, &used) != -EBADMSG)
+		if (walk_over(examples[i].bytes, examples[i].length, &used) != -EBADMSG)
 			fail_msg("example %zu is passed over", i);
-		assert_int_equal(used, 0);
 	}
 }
 
@@ -582,10 +588,10 @@ static void test_one_item_is_passed_over_whole(void **state)
 		size_t used;
 
 		for (size_t cut = 0; cut < examples[i].length; cut++)
-			assert_int_equal(skip_of(examples[i].bytes, cut, &used), -EBADMSG);
+			assert_int_equal(walk_over(examples[i].bytes, cut, &used), -EBADMSG);
 		memcpy(longer, examples[i].bytes, examples[i].length);
 		longer[examples[i].length] = '\x01';
-		if (skip_of(longer, examples[i].length + 1, &used) || used != examples[i].length)
+		if (walk_over(longer, examples[i].length + 1, &used) || used != examples[i].length)
 			fail_msg("example %zu", i);
 	}
 }

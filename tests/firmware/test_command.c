@@ -324,39 +324,11 @@ static void test_cbor_and_json_say_the_same(void **state)
 	assert_true(accepted > 50000 && refused > 50000);
 }
 
-static void check_nesting(unsigned depth, int want)
-{
-	char json[128] = "{\"a\":";
-	uint8_t cbor[64] = {0xa1, 0x61, 'a'};
-	struct fg_command c;
-
-	for (unsigned i = 0; i < depth; i++) {
-		strcat(json, "[");
-		cbor[3 + i] = 0x81;
-	}
-	strcat(json, "1");
-	cbor[3 + depth] = 1;
-	for (unsigned i = 0; i < depth; i++)
-		strcat(json, "]");
-	strcat(json, "}");
-	assert_int_equal(decode(&c, json, strlen(json)), want);
-	assert_int_equal(decode(&c, cbor, 4 + depth), want);
-}
-
-static void test_unknown_members_may_be_nested_eight_deep(void **state)
-{
-	(void)state;
-	check_nesting(8, 0);
-	check_nesting(9, -EBADMSG);
-	check_nesting(40, -EBADMSG);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_cbor_and_json_say_the_same),
-		cmocka_unit_test(test_unknown_members_may_be_nested_eight_deep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
