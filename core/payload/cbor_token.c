@@ -6,11 +6,16 @@
 #include "core/payload/cbor_token.h"
 
 #include <errno.h>
+#include <float.h>
+#include <math.h>
 
 #include <cbor.h>
 
 #define TAG_HEAD      0xc0 /* major type 6 with the tag in the head: 0 to 23 */
 #define TAG_HEAD_LAST 0xd7
+
+#define SINGLE_PLACES                                                                              \
+	9 /* powers of ten up to this one are exact, and so is what is made with them */
 
 static void on_uint(struct cbor_token *t, uint64_t n)
 {
@@ -120,9 +125,34 @@ static void on_double(void *arg, double x)
 	t->u.number = x;
 }
 
-static void on_float(void *t, float x)
+static void on_half(void *t, float x)
 {
 	on_double(t, (double)x);
+}
+
+/*
+ * A device that sends 21.53 in four bytes means 21.53, not the 21.530000686645508 that a wider
+ * number would show: if a decimal with so few places that single precision can tell it from its
+ * neighbours is this number when rounded, then that decimal is meant.
+ */
+static void on_float(void *t, float x)
+{
+	double wide = (double)x, step, scale = 1;
+	int exponent;
+
+	on_double(t, wide);
+	if (!isfinite(x))
+		return;
+	frexp(wide, &exponent);
+	step = ldexp(1, exponent - FLT_MANT_DIG);
+	for (int places = 0; places <= SINGLE_PLACES && step * scale < 1; places++, scale *= 10) {
+		double decimal = rint(wide * scale) / scale;
+
+		if ((float)decimal == x) {
+			on_double(t, decimal);
+			return;
+		}
+	}
 }
 
 static void on_bool(void *arg, bool b)
@@ -181,7 +211,7 @@ static const struct cbor_callbacks callbacks = {
 	.indef_map_start = on_map_start,
 	.map_start = on_map,
 	.tag = on_tag,
-	.float2 = on_float,
+	.float2 = on_half,
 	.float4 = on_float,
 	.float8 = on_double,
 	.undefined = on_null,

@@ -215,13 +215,20 @@ static void test_nrfcloud(void **state)
 	check_file("nrfcloud.json");
 }
 
+static void test_device(void **state)
+{
+	(void)state;
+	check_file("device.json");
+}
+
 static void test_refused(void **state)
 {
 	(void)state;
 	check_file("refused.json");
 }
 
-static const char *const files[] = {"messages.json", "senml.json", "nrfcloud.json", "refused.json"};
+static const char *const files[] = {"messages.json", "senml.json", "nrfcloud.json", "device.json",
+				    "refused.json"};
 
 static void each_vector(void (*check)(const struct bytes *, enum payload_format))
 {
@@ -340,6 +347,7 @@ int main(void)
 		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_senml),
 		cmocka_unit_test(test_nrfcloud),
+		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_message_cut_short_anywhere_is_harmless),
 		cmocka_unit_test(test_message_in_another_format_than_said_is_harmless),
