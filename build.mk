@@ -75,7 +75,7 @@ $(MQTT_LOAD): $(MQTT_LOAD_OBJ) $(LIB)
 BENCH_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 $(TOOLS) $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(LIB)
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lm
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 $(B)/tools/fieldgate-secret: $(patsubst %.c,$(B)/%.o,$(wildcard tools/secret/*.c)) $(LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
@@ -99,6 +99,8 @@ $(DEVICE_OBJ): CFLAGS := $(patsubst -std=%,-std=c11 -pedantic,$(CFLAGS))
 $(DEVICE_LIB): $(DEVICE_OBJ)
 	@rm -f $@
 	$(call run,AR)ar rcs $@ $^
+
+$(B)/tests/bench/message_sizes: $(DEVICE_LIB)
 
 FIRMWARE_TEST_SRC := $(wildcard tests/firmware/test_*.c)
 FIRMWARE_TEST_HELPERS := $(patsubst %.c,$(B)/%.o,$(filter-out $(FIRMWARE_TEST_SRC),$(wildcard tests/firmware/*.c)))

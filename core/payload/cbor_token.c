@@ -145,13 +145,14 @@ static void on_float(void *t, float x)
 		return;
 	frexp(wide, &exponent);
 	step = ldexp(1, exponent - FLT_MANT_DIG);
-	for (int places = 0; places <= SINGLE_PLACES && step * scale < 1; places++, scale *= 10) {
+	for (int places = 0; places <= SINGLE_PLACES && step * scale < 1; places++) {
 		double decimal = rint(wide * scale) / scale;
 
 		if ((float)decimal == x) {
 			on_double(t, decimal);
 			return;
 		}
+		scale *= 10;
 	}
 }
 

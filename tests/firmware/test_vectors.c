@@ -62,8 +62,8 @@ static void read_message(json_t *from, struct message *m)
 {
 	json_t *readings = json_object_get(from, "readings");
 
-	m->count = json_array_size(readings);
-	m->time_ms = integer_of(from, "ts");
+	*m = (struct message){.count = json_array_size(readings),
+			      .time_ms = integer_of(from, "ts")};
 	assert_in_range(m->count, 1, READINGS_MAX);
 	for (size_t i = 0; i < m->count; i++)
 		m->readings[i] = reading_of(json_array_get(readings, i));
