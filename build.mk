@@ -38,10 +38,9 @@ CORE_SRC := $(wildcard core/*/*.c)
 CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
 LIB := $(B)/libfieldgate.a
 
-# The demo devices are clients: they link nothing of core. fieldgate-secret, -cert and -modem are parts
-# of pki/fleet, fieldgate-rule of bin/fieldgate; the other tools are for tests.
-PROGRAMS := $(B)/device-fw/demo/demo-device $(B)/device-fw/demo/demo-coap $(B)/tools/fieldgate-secret \
-	$(B)/tools/fieldgate-rule $(B)/pki/fieldgate-cert $(B)/pki/fieldgate-modem
+# fieldgate-secret, -cert and -modem are parts of pki/fleet, fieldgate-rule of bin/fieldgate; the other tools
+# are for tests.
+PROGRAMS := $(B)/tools/fieldgate-secret $(B)/tools/fieldgate-rule $(B)/pki/fieldgate-cert $(B)/pki/fieldgate-modem
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tools/*.c))
 
 # Each tests/unit/test_x.c is a program of its own. A line `LINK: -Wl,--wrap=pwrite` in its head is
@@ -109,9 +108,6 @@ $(FIRMWARE_TESTS): $(B)/%: $(B)/%.o $(FIRMWARE_TEST_HELPERS) $(DEVICE_LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEVICE_LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
 
-$(B)/device-fw/demo/demo-device: $(B)/device-fw/demo/demo_device.o $(B)/device-fw/demo/sample.o
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -lcbor -ljansson -lm
-
 # What these test is no part of libfieldgate.a.
 $(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
 $(B)/tests/unit/test_plugin_log: $(B)/plugin/log_bridge.o
@@ -152,10 +148,6 @@ CRYPTO_SPEED += $(B)/$(1)/tests/deps/crypto_speed
 endef
 $(eval $(call mbedtls_flavour,mbedtls,$(CRYPTO_OBJ)))
 $(eval $(call mbedtls_flavour,mbedtls-plain,))
-
-# With Mbed TLS's own code, as a device has it.
-$(B)/device-fw/demo/demo-coap: $(B)/mbedtls-plain/device-fw/demo/demo_coap.o $(B)/device-fw/demo/sample.o
-	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(MBEDTLS_LIBS:%=$(DEPS)/mbedtls-plain/lib/%) -lcbor -ljansson -lm
 
 # The same core on Linux: one device, or thousands. Everything but its main file is an archive, so that tests link
 # what they test.
