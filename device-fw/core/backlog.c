@@ -253,6 +253,9 @@ static int open_sector(struct fg_backlog *b)
 			   .time_low = at.generation};
 	uint32_t waiting = b->waiting, lost = forget(b, at.generation - sectors(b), sector_size(b));
 
+	/* If this fails nobody knows whether the new header is there: nothing may come before it.
+	 */
+	b->head = sector_size(b);
 	if (b->port->flash_erase(b->ctx, address(b, &at)) != 0) {
 		b->waiting = waiting;
 		return -EIO;
@@ -267,25 +270,6 @@ static int open_sector(struct fg_backlog *b)
 	return 0;
 }
 
-/* Appends a record to the ring. */
-static int put(struct fg_backlog *b, struct header *h, int64_t time_ms, const void *payload)
-{
-	struct slot at;
-	bool there;
-
-	if (!b->mounted)
-		return -EIO;
-	if (b->head + slot_size(h) > sector_size(b) && open_sector(b) != 0)
-		return -EIO;
-	h->seq = b->next_seq;
-	h->boot = b->boot;
-	set_time(h, time_ms);
-	at = (struct slot){.generation = b->generation, .offset = b->head};
-	there = write_slot(b, &at, h, payload);
-	b->head = at.next;
-	return there ? 0 : -EIO;
-}
-
 static void count_up(struct fg_backlog *b, uint32_t n)
 {
 	b->next_seq += n;
@@ -293,57 +277,20 @@ static void count_up(struct fg_backlog *b, uint32_t n)
 		b->next_seq = 1;
 }
 
-int fg_backlog_append(struct fg_backlog *b, int64_t wall_ms, int64_t uptime_ms, uint8_t pair_count,
-		      const void *pairs, size_t length, uint32_t *seq)
+/* The newest sector. Not to know one of them could mean to use its numbers again. */
+static int find_newest(struct fg_backlog *b)
 {
-	struct header h = {.kind = DATED, .pair_count = pair_count, .length = (uint8_t)length};
-	int error;
-
-	if (length > FG_BACKLOG_PAYLOAD_MAX)
-		return -EMSGSIZE;
-	if (wall_ms == 0 && b->anchored)
-		wall_ms = b->anchor_ms + uptime_ms;
-	if (wall_ms == 0) {
-		h.kind = UNDATED;
-		b->undated = true;
-	}
-	error = put(b, &h, wall_ms != 0 ? wall_ms : uptime_ms, pairs);
-	*seq = b->next_seq;
-	/* Never again, even if it seems to have failed. */
-	count_up(b, 1);
-	b->waiting += error == 0;
-	return error;
-}
-
-int fg_backlog_anchor(struct fg_backlog *b, int64_t boot_wall_ms)
-{
-	struct header h = {.kind = ANCHOR};
-
-	if (b->anchored)
-		return 0;
-	if (b->undated && put(b, &h, boot_wall_ms, &h) != 0)
-		return -EIO;
-	b->anchor_ms = boot_wall_ms;
-	b->anchored = true;
-	return 0;
-}
-
-/* The newest sector. The number of them that could not be read. */
-static uint32_t find_newest(struct fg_backlog *b)
-{
-	uint32_t failed = 0;
-
 	for (uint32_t i = 0; i < sectors(b); i++) {
 		struct slot at = {.generation = i};
 
 		read_slot(b, &at);
-		failed += at.failed;
+		if (at.failed)
+			return -EIO;
 		at.generation = at.h.time_low;
-		if (!at.failed && opens(&at) && at.generation % sectors(b) == i &&
-		    at.generation > b->generation)
+		if (opens(&at) && at.generation % sectors(b) == i && at.generation > b->generation)
 			b->generation = at.generation;
 	}
-	return failed;
+	return 0;
 }
 
 /* What one slot says about what is to come. The numbers behind it that were used, or may have
@@ -375,22 +322,23 @@ int fg_backlog_mount(struct fg_backlog *b)
 	uint32_t skipped = 0;
 	struct slot at;
 
-	*b = (struct fg_backlog){.port = b->port, .ctx = b->ctx, .next_seq = 1, .boot = 1};
+	*b = (struct fg_backlog){.port = b->port, .ctx = b->ctx, .next_seq = 1};
 	if (flash == NULL)
 		return -ENODEV;
 	if (flash->sectors < 2 || flash->sector_size < 512 || flash->sector_size % 4 != 0 ||
 	    flash->write_size == 0 || 4 % flash->write_size != 0 || flash->erased != 0xff)
 		return -EINVAL;
-	if (find_newest(b) == flash->sectors)
+	if (find_newest(b) != 0)
 		return -EIO;
-	b->mounted = true;
 	b->head = flash->sector_size;
-	if (b->generation == 0)
-		return 0;
 	at = oldest(b);
-	while (next_slot(b, &at)) {
+	while (b->generation > 0 && next_slot(b, &at)) {
 		uint32_t n = learn(b, &at);
 
+		if (at.failed) {
+			b->waiting = 0;
+			return -EIO;
+		}
 		/* A sector without a head may be newer than all others. */
 		if (at.offset == 0 && at.content == UNREADABLE)
 			skipped += n;
@@ -400,6 +348,69 @@ int fg_backlog_mount(struct fg_backlog *b)
 	}
 	count_up(b, skipped);
 	b->boot = (uint16_t)(b->boot + 1 + b->corrupt + skipped);
+	b->mounted = true;
+	return 0;
+}
+
+/* Flash that did not work at first may have come to its senses. */
+static bool ready(struct fg_backlog *b)
+{
+	return b->mounted || fg_backlog_mount(b) == 0;
+}
+
+/* Appends a record to the ring. */
+static int put(struct fg_backlog *b, struct header *h, int64_t time_ms, const void *payload)
+{
+	struct slot at;
+	bool there;
+
+	if (!ready(b))
+		return -EIO;
+	if (b->head + slot_size(h) > sector_size(b) && open_sector(b) != 0)
+		return -EIO;
+	h->seq = b->next_seq;
+	h->boot = b->boot;
+	set_time(h, time_ms);
+	at = (struct slot){.generation = b->generation, .offset = b->head};
+	there = write_slot(b, &at, h, payload);
+	b->head = at.next;
+	return there ? 0 : -EIO;
+}
+
+int fg_backlog_append(struct fg_backlog *b, int64_t wall_ms, int64_t uptime_ms, uint8_t pair_count,
+		      const void *pairs, size_t length, uint32_t *seq)
+{
+	struct header h = {.kind = DATED, .pair_count = pair_count, .length = (uint8_t)length};
+	int error;
+
+	if (length > FG_BACKLOG_PAYLOAD_MAX)
+		return -EMSGSIZE;
+	if (wall_ms == 0 && b->anchored)
+		wall_ms = b->anchor_ms + uptime_ms;
+	if (wall_ms == 0) {
+		h.kind = UNDATED;
+		b->undated = true;
+	}
+	error = put(b, &h, wall_ms != 0 ? wall_ms : uptime_ms, pairs);
+	if (!b->mounted)
+		return error;
+	/* Never again, even if it seems to have failed. */
+	*seq = b->next_seq;
+	count_up(b, 1);
+	b->waiting += error == 0;
+	return error;
+}
+
+int fg_backlog_anchor(struct fg_backlog *b, int64_t boot_wall_ms)
+{
+	struct header h = {.kind = ANCHOR};
+
+	if (b->anchored)
+		return 0;
+	if (!ready(b) || (b->undated && put(b, &h, boot_wall_ms, &h) != 0))
+		return -EIO;
+	b->anchor_ms = boot_wall_ms;
+	b->anchored = true;
 	return 0;
 }
 
@@ -465,34 +476,39 @@ int fg_backlog_first(struct fg_backlog *b, struct fg_backlog_cursor *at, struct 
 	return error;
 }
 
-/* The slot of a cursor. False: the ring has gone over it, or it cannot be read. */
-static bool find(const struct fg_backlog *b, const struct fg_backlog_cursor *cursor,
-		 struct slot *at)
+/* The slot of a cursor: 0, -EIO, or -ENOENT when the ring has gone over it. */
+static int find(const struct fg_backlog *b, const struct fg_backlog_cursor *cursor, struct slot *at)
 {
-	if (!b->mounted || cursor->offset >= sectors(b) * sector_size(b))
-		return false;
+	if (!b->mounted)
+		return -EIO;
 	*at = slot_at(b, cursor->offset);
-	return is_reading(at) && at->h.seq == cursor->seq;
+	if (at->failed)
+		return -EIO;
+	return is_reading(at) && at->h.seq == cursor->seq ? 0 : -ENOENT;
 }
 
 int fg_backlog_next(struct fg_backlog *b, struct fg_backlog_cursor *at, struct fg_record *out,
 		    void *buffer, size_t size)
 {
 	struct slot from;
+	int error = find(b, at, &from);
 
 	/* What was before it has gone with it. */
-	if (!find(b, at, &from))
+	if (error == -ENOENT)
 		return fg_backlog_first(b, at, out, buffer, size);
-	return deliver(b, &from, at, out, buffer, size);
+	return error != 0 ? error : deliver(b, &from, at, out, buffer, size);
 }
 
 int fg_backlog_acknowledge(struct fg_backlog *b, const struct fg_backlog_cursor *through)
 {
 	const uint32_t mark = ACKNOWLEDGED;
 	struct slot at;
+	int error = find(b, through, &at);
 
-	if (!find(b, through, &at) || forget(b, at.generation, at.offset) == 0)
-		return b->mounted ? 0 : -EIO;
+	if (error == -ENOENT)
+		return 0;
+	if (error != 0 || forget(b, at.generation, at.offset) == 0)
+		return error;
 	b->done = through->offset;
 	/* If it cannot be written they are sent again after a reboot, not before. */
 	return b->port->flash_write(b->ctx, through->offset + (uint32_t)WRITTEN_AT_ONCE, &mark,
