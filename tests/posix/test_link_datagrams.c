@@ -13,6 +13,7 @@
 #include <mbedtls/ssl_ciphersuites.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/posix/link_pki.h"
@@ -134,6 +135,7 @@ static void refused(const char *words)
 	assert_int_equal(w->error, -EACCES);
 	if (!strstr(w->reason, words) || strchr(w->reason, '\n'))
 		fail_msg("\"%s\" does not say \"%s\" in one line", w->reason, words);
+	assert_int_not_equal(w->reason[strlen(w->reason) - 1], ' ');
 	assert_int_equal(link_counters(w->link)->failed, 1);
 }
 
@@ -223,15 +225,19 @@ static void test_a_server_that_is_not_there_is_told(void **state)
 static void test_a_server_that_is_silent_is_given_up_after_the_retransmissions(void **state)
 {
 	const struct link_impairment all_lost = {.loss = 1};
+	int64_t took_us;
 
 	(void)state;
 	link_world_init(w, &usual);
 	w->config.impairment = &all_lost;
-	w->config.handshake_min_ms = 10;
-	w->config.handshake_max_ms = 40;
+	w->config.handshake_min_ms = 50;
+	w->config.handshake_max_ms = 200;
+	took_us = -loop_now_us(w->loop);
 	link_world_open(w, false);
+	took_us += loop_now_us(w->loop);
 	assert_int_equal(w->error, -ETIMEDOUT);
-	assert_int_equal(link_counters(w->link)->sent, 3); /* at 0, 10 and 30 ms */
+	assert_int_equal(link_counters(w->link)->sent, 3); /* at 0, 50 and 150 ms */
+	assert_in_range(took_us, 350000, 3000000);
 	assert_int_equal(link_counters(w->link)->dropped, 3);
 }
 
@@ -355,6 +361,27 @@ static void test_a_port_that_nobody_hears_at_does_not_end_a_session(void **state
 	assert_int_equal(w->disconnections, 0);
 }
 
+/* The socket has an error by then, which it tells instead of sending. */
+static void test_what_is_sent_after_an_unreachable_port_is_sent(void **state)
+{
+	struct sockaddr_in here = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	char datagram[200];
+	int fd;
+
+	(void)state;
+	connect_usual();
+	link_server_free(w->server);
+	w->server = NULL;
+	assert_int_equal(link_send(w->link, "lost", 4), 0);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	here.sin_port = htons(w->target.port);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&here, sizeof(here)), 0);
+	assert_int_equal(link_send(w->link, "sent", 4), 0);
+	assert_true(recv(fd, datagram, sizeof(datagram), 0) > 0);
+	close(fd);
+}
+
 static void test_records_that_are_not_the_servers_are_ignored(void **state)
 {
 	/* An alert close_notify: in the clear, and as a record with keys that are nobody's. */
@@ -425,12 +452,15 @@ static void test_delay_is_waited_out_and_the_farewell_still_leaves(void **state)
 static void test_doubled_datagrams_are_received_once(void **state)
 {
 	static const struct link_impairment doubled = {.duplicate = 1};
+	uint64_t before;
 
 	(void)state;
 	link_world_init(w, &usual);
 	w->config.impairment = &doubled;
 	link_world_connect(w);
+	before = link_counters(w->link)->received;
 	link_world_echo(w, "hello");
+	assert_int_equal(link_counters(w->link)->received - before, 2);
 	link_world_pass(w, 20);
 	assert_int_equal(link_server_messages(w->server), 1);
 	assert_int_equal(w->messages, 1);
@@ -582,6 +612,7 @@ int main(void)
 		TEST(test_what_was_not_kept_cannot_be_resumed),
 		TEST(test_without_connection_id_the_next_handshake_is_abbreviated),
 		TEST(test_a_port_that_nobody_hears_at_does_not_end_a_session),
+		TEST(test_what_is_sent_after_an_unreachable_port_is_sent),
 		TEST(test_records_that_are_not_the_servers_are_ignored),
 		TEST(test_what_does_not_fit_in_a_datagram_is_not_sent),
 		TEST(test_a_handshake_gets_through_loss_duplication_and_reordering),

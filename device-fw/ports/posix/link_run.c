@@ -400,10 +400,6 @@ static void look_up_and_begin(struct link *l)
 		fail(l, -EHOSTUNREACH, text);
 		return;
 	}
-	if (host != l->host) {
-		link_tls_ticket_free(l->ticket);
-		l->ticket = NULL;
-	}
 	l->host = host;
 	l->address = link_host_preferred(host);
 	l->tried = 1;
