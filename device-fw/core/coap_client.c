@@ -15,7 +15,7 @@
 #define SEEN_LIFETIME	  242	 /* EXCHANGE_LIFETIME, 247 s, in units, rounded up */
 #define OBSERVE_FRESH	  125	 /* 128 s (RFC 7641 section 3.4) in units */
 #define OBSERVE_MASK	  0xffffffu
-#define OBSERVE_HALF	  0x7fffffu
+#define OBSERVE_HALF	  0x800000u
 #define DEFAULT_MAX_AGE_S 60
 #define TOKEN_AT	  FG_COAP_HEADER
 #define OPTIONS_AT	  (FG_COAP_HEADER + FG_COAP_TOKEN_LENGTH)
@@ -237,7 +237,7 @@ static void ask_block(struct fg_coap_client *c, uint32_t block)
 
 /* ---- Responses */
 
-/* A message of the server, with what its options say. */
+/* A message of the server, with what its options say; zeroed first. */
 struct incoming {
 	struct fg_coap_message m;
 	struct fg_coap_response r;
@@ -256,15 +256,14 @@ static void read_options(struct incoming *in)
 
 	in->readable = true;
 	in->observe = in->block = NONE;
-	in->r = (struct fg_coap_response){.code = in->m.code,
-					  .format = FG_COAP_FORMAT_NONE,
-					  .token = in->m.token,
-					  .token_length = in->m.token_length,
-					  .etag = in->m.token,
-					  .max_age_s = DEFAULT_MAX_AGE_S,
-					  .payload = in->m.payload,
-					  .length = in->m.payload_length,
-					  .transmissions = 1};
+	in->r.code = in->m.code;
+	in->r.format = FG_COAP_FORMAT_NONE;
+	in->r.token = in->r.etag = in->m.token;
+	in->r.token_length = in->m.token_length;
+	in->r.max_age_s = DEFAULT_MAX_AGE_S;
+	in->r.payload = in->m.payload;
+	in->r.length = in->m.payload_length;
+	in->r.transmissions = 1;
 	while (fg_coap_next_option(&in->m, &o)) {
 		uint32_t value = fg_coap_option_number(&o);
 
@@ -367,18 +366,24 @@ static void take_response(struct fg_coap_client *c, struct incoming *in)
 
 /* ---- Observation */
 
-/* RFC 7641 section 3.4. What ends the observation has no place in the order. */
-static bool is_stale(const struct fg_coap_client *c, const struct incoming *in)
+/* RFC 7641 section 3.4: is it older than the last one, by `least` or more? What ends the
+ * observation has no place in the order. */
+static bool is_older(const struct fg_coap_client *c, const struct incoming *in, uint32_t least)
 {
+	uint32_t by = (c->observe_seq - in->observe) & OBSERVE_MASK;
+
 	return in->observe != NONE && now_in_units(c) - c->observe_at <= OBSERVE_FRESH &&
-	       ((in->observe - c->observe_seq - 1) & OBSERVE_MASK) >= OBSERVE_HALF;
+	       by >= least && by <= OBSERVE_HALF;
 }
 
 static void note_observation(struct fg_coap_client *c, const struct incoming *in)
 {
+	/* The answer to a renewal may have been overtaken by a notification. */
+	if (!c->observing || !is_older(c, in, 1)) {
+		c->observe_seq = in->observe;
+		c->observe_at = now_in_units(c);
+	}
 	c->observing = in->observe != NONE && is_success(in);
-	c->observe_seq = in->observe;
-	c->observe_at = now_in_units(c);
 }
 
 static void load_observed(struct fg_coap_client *c)
@@ -449,7 +454,7 @@ static void take(struct fg_coap_client *c, struct incoming *in, bool ours)
 		remember(c, in->m.id);
 		answer(c, FG_COAP_ACK, &in->m);
 	}
-	if (!ours && is_stale(c, in))
+	if (!ours && is_older(c, in, 0))
 		return;
 	if (!ours || c->registering)
 		note_observation(c, in);
@@ -473,8 +478,8 @@ static void take_message(struct fg_coap_client *c, struct incoming *in)
 	bool notification = type != FG_COAP_ACK && c->observing && has_token(&in->m, c->observed);
 
 	read_options(in);
-	/* While an observation is renewed, an old notification may come late. */
-	if (notification && type == FG_COAP_NON && is_stale(c, in))
+	/* While an observation is renewed, an older notification may come late. */
+	if (notification && type == FG_COAP_NON && is_older(c, in, 1))
 		ours = false;
 	if (is_response(&in->m) && (ours || notification))
 		take(c, in, ours);
@@ -501,7 +506,7 @@ static void take_acknowledgement(struct fg_coap_client *c, struct incoming *in)
 void fg_coap_client_receive(struct fg_coap_client *c, const void *datagram, size_t length,
 			    int64_t now_ms)
 {
-	struct incoming in;
+	struct incoming in = {0};
 	const struct fg_coap_message *m = &in.m;
 	bool malformed = fg_coap_parse(&in.m, datagram, length) < 0;
 

@@ -59,7 +59,8 @@ struct fg_coap_response {
 	uint32_t max_age_s;  /* 60 if it is not there (RFC 7252 section 5.10.5) */
 	size_t length; /* of the payload: the whole body, until `handle` returns or begins a request
 			*/
-	uint32_t elapsed_ms;   /* since the request was begun; 0 for a notification */
+	uint32_t elapsed_ms;   /* since the request was begun; of a notification: what it took to
+				  fetch it */
 	uint8_t transmissions; /* 1, and the retransmissions (of requests for blocks, too) */
 };
 
