@@ -34,23 +34,24 @@ void fg_cbor_begin(struct fg_cbor_writer *w, void *buffer, size_t size)
 	*w = (struct fg_cbor_writer){.buffer = buffer, .size = size};
 }
 
-/* A head and what belongs to it, whole or not at all. */
-static void put(struct fg_cbor_writer *w, unsigned initial, uint64_t value, size_t width,
-		const void *content, size_t length)
+/* A head, as long as its first byte says, and what belongs to it: whole or not at all. */
+static void put(struct fg_cbor_writer *w, unsigned initial, uint64_t value, const void *content,
+		size_t length)
 {
 	uint8_t *at = w->buffer + w->length;
 	size_t room = w->size - w->length;
+	size_t width = INFO(initial) < INFO_1_BYTE ? 0 : WIDTH(initial);
 
 	if (room <= width || room - width - 1 < length)
 		w->full = true;
 	if (w->full)
 		return;
+	w->length += 1 + width + length;
 	*at = (uint8_t)initial;
 	for (size_t i = width; i > 0; i--) {
 		at[i] = (uint8_t)value;
 		value >>= 8;
 	}
-	w->length += 1 + width + length;
 	if (length > 0)
 		memcpy(at + 1 + width, content, length);
 }
@@ -61,14 +62,14 @@ static void put_item(struct fg_cbor_writer *w, unsigned major, uint64_t value, c
 	unsigned info = INFO_1_BYTE;
 
 	if (value >> 32)
-		info = INFO_1_BYTE + 3;
-	else if (value >> 16)
-		info = INFO_1_BYTE + 2;
-	else if (value >> 8)
-		info = INFO_1_BYTE + 1;
+		info = INFO_8_BYTES;
+	else if ((uint32_t)value >> 16)
+		info = INFO_8_BYTES - 1;
+	else if ((uint32_t)value >> 8)
+		info = INFO_8_BYTES - 2;
 	else if (value < INFO_1_BYTE)
 		info = (unsigned)value;
-	put(w, major | info, value, info < INFO_1_BYTE ? 0 : WIDTH(info), content, length);
+	put(w, major | info, value, content, length);
 }
 
 void fg_cbor_uint(struct fg_cbor_writer *w, uint64_t value)
@@ -179,7 +180,7 @@ static void put_decimal(struct fg_cbor_writer *w, bool negative, uint64_t mantis
 		bits = ((uint64_t)(exponent + DOUBLE_BIAS + (sign << 11)) << 52) + (bits >> 11) +
 		       (bits >> 10 & 1);
 	}
-	put(w, initial, bits, WIDTH(initial), NULL, 0);
+	put(w, initial, bits, NULL, 0);
 }
 
 /*
@@ -209,63 +210,60 @@ void fg_cbor_read(struct fg_cbor_reader *r, const void *bytes, size_t length)
 	r->end = r->at + length;
 }
 
-/* The number that belongs to a head of `width` bytes more. */
-static uint64_t read_number(const uint8_t *at, size_t width)
-{
-	uint64_t value = 0;
-
-	for (size_t i = 0; i < width; i++)
-		value = value << 8 | at[i];
-	return value;
-}
-
-/* Major type 7. Simple values below 32 have one form only (RFC 8949 section 3.3). */
-static bool is_special(struct fg_cbor_item *item, unsigned info)
-{
-	if (info == INFO_INDEFINITE)
-		item->type = FG_CBOR_BREAK;
-	else if (info > INFO_1_BYTE)
-		item->type = FG_CBOR_FLOAT;
-	return info != INFO_1_BYTE || item->value >= 32;
-}
-
 /* Which major types may have INFO_INDEFINITE. Strings are not taken. */
 #define INDEFINITE_TYPES (1U << FG_CBOR_ARRAY | 1U << FG_CBOR_MAP | 1U << FG_CBOR_SIMPLE)
 
-int fg_cbor_next(struct fg_cbor_reader *r, struct fg_cbor_item *item)
+/* The head at `at`; behind it, or NULL if it is not all there, or reserved. */
+static const uint8_t *read_head(const uint8_t *at, const uint8_t *end, struct fg_cbor_item *item)
 {
-	const uint8_t *at = r->at;
-	size_t room = (size_t)(r->end - at), width = 0;
-	unsigned info;
+	unsigned info, width = 0;
+	uint64_t value;
 
-	if (room == 0)
-		return -EBADMSG;
+	if (at == end)
+		return NULL;
 	info = INFO(*at);
 	item->type = (enum fg_cbor_type)MAJOR(*at);
 	at++;
-	room--;
-	item->value = info;
-	if (info == INFO_INDEFINITE) {
-		if (!(INDEFINITE_TYPES >> item->type & 1))
-			return -EBADMSG;
-		item->value = FG_CBOR_INDEFINITE;
-	} else if (info >= INFO_1_BYTE) {
-		width = WIDTH(info);
-		if (info > INFO_8_BYTES || width > room)
-			return -EBADMSG;
-		item->value = read_number(at, width);
-		at += width;
-		room -= width;
+	value = info;
+	if (info >= INFO_1_BYTE) {
+		value = FG_CBOR_INDEFINITE;
+		if (info == INFO_INDEFINITE) {
+			if (!(INDEFINITE_TYPES >> item->type & 1))
+				return NULL;
+		} else {
+			width = WIDTH(info);
+			if (info > INFO_8_BYTES || (size_t)(end - at) < width)
+				return NULL;
+			value = 0;
+			for (unsigned i = 0; i < width; i++)
+				value = value << 8 | *at++;
+		}
 	}
+	item->value = value;
 	item->width = (uint8_t)width;
 	item->data = at;
+	return at;
+}
+
+int fg_cbor_next(struct fg_cbor_reader *r, struct fg_cbor_item *item)
+{
+	const uint8_t *at = read_head(r->at, r->end, item);
+	bool indefinite;
+
+	if (!at)
+		return -EBADMSG;
+	indefinite = INFO(*r->at) == INFO_INDEFINITE;
 	if (item->type == FG_CBOR_SIMPLE) {
-		if (!is_special(item, info))
+		/* Simple values below 32 have one form only (RFC 8949 section 3.3). */
+		if (item->width == 1 && item->value < 32)
 			return -EBADMSG;
-	} else if (item->type >= FG_CBOR_BYTES && item->type <= FG_CBOR_MAP &&
-		   info != INFO_INDEFINITE) {
+		if (indefinite)
+			item->type = FG_CBOR_BREAK;
+		else if (item->width > 1)
+			item->type = FG_CBOR_FLOAT;
+	} else if (item->type >= FG_CBOR_BYTES && item->type <= FG_CBOR_MAP && !indefinite) {
 		/* Each item has a byte at least; a map's pair has two. */
-		if (item->value > room >> (item->type == FG_CBOR_MAP))
+		if (item->value > (size_t)(r->end - at) >> (item->type == FG_CBOR_MAP))
 			return -EBADMSG;
 		if (item->type <= FG_CBOR_TEXT)
 			at += item->value;
@@ -295,31 +293,35 @@ static void count_item(struct fg_cbor_walk *walk)
 	}
 }
 
+/* How many items an array, a map or a tag has in it. */
+static size_t count_of(const struct fg_cbor_item *item)
+{
+	bool is_map = item->type == FG_CBOR_MAP;
+
+	if (item->type == FG_CBOR_TAG)
+		return 1;
+	if (item->value == FG_CBOR_INDEFINITE)
+		return is_map ? FG_CBOR_ANY_KEY : FG_CBOR_ANY_ITEM;
+	return (size_t)item->value << is_map;
+}
+
 int fg_cbor_step(struct fg_cbor_walk *walk, struct fg_cbor_item *item)
 {
 	size_t *left = &walk->left[walk->depth];
-	bool tagged = walk->tagged, is_map;
 
 	if (walk->next(walk, item))
 		return -EBADMSG;
-	walk->tagged = item->type == FG_CBOR_TAG;
-	is_map = item->type == FG_CBOR_MAP;
-	walk->opened = is_map || item->type == FG_CBOR_ARRAY;
-	if (walk->tagged)
-		return 0;
+	walk->opened = item->type >= FG_CBOR_ARRAY && item->type <= FG_CBOR_TAG;
 	if (walk->opened) {
 		if (walk->depth == FG_CBOR_MAX_DEPTH)
 			return -EBADMSG;
-		*left = (size_t)item->value << is_map;
-		if (item->value == FG_CBOR_INDEFINITE)
-			*left = is_map ? FG_CBOR_ANY_KEY : FG_CBOR_ANY_ITEM;
+		*left = count_of(item);
 		if (*left > 0) {
 			walk->depth++;
 			return 0;
 		}
 	} else if (item->type == FG_CBOR_BREAK) {
-		if (tagged || walk->depth == 0 || left[-1] < FG_CBOR_ANY_KEY ||
-		    left[-1] == FG_CBOR_ANY_VALUE)
+		if (walk->depth == 0 || left[-1] < FG_CBOR_ANY_KEY || left[-1] == FG_CBOR_ANY_VALUE)
 			return -EBADMSG;
 		walk->depth--;
 	}

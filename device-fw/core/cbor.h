@@ -64,7 +64,7 @@ enum fg_cbor_type {
 };
 
 #define FG_CBOR_INDEFINITE UINT64_MAX
-#define FG_CBOR_MAX_DEPTH  8 /* of arrays and maps in each other */
+#define FG_CBOR_MAX_DEPTH  8 /* of arrays, maps and tags in each other */
 
 struct fg_cbor_reader {
 	const uint8_t *at, *end; /* the caller's bytes, which stay where they are */
@@ -88,9 +88,8 @@ int fg_cbor_next(struct fg_cbor_reader *r, struct fg_cbor_item *item);
 struct fg_cbor_walk {
 	struct fg_cbor_reader in;
 	int (*next)(struct fg_cbor_walk *walk, struct fg_cbor_item *item);
-	uint8_t depth; /* of arrays and maps that are open; 0 behind an item: it was the whole */
-	bool tagged;   /* a tag came, and its content comes next */
-	bool opened;   /* the last item was an array or a map, of which nothing came yet */
+	uint8_t depth; /* of arrays, maps and tags that are open; 0 behind the whole */
+	bool opened;   /* the last item was one of them, and nothing of it came yet */
 	size_t left[FG_CBOR_MAX_DEPTH]; /* items to come in each, or one of these: */
 };
 

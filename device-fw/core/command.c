@@ -12,24 +12,28 @@
 
 /* RFC 8949 section 3.1, major type 5; section 3.3. */
 enum { CBOR_MAP_FIRST = 0xa0, CBOR_MAP_LAST = 0xbf };
-enum { CBOR_FALSE = 20, CBOR_TRUE = 21 };
+enum { CBOR_FALSE = 20, CBOR_TRUE = 21, CBOR_NULL = 22 };
 
-static void skip_space(struct fg_cbor_reader *in)
+/* Passes over the character if it comes next. */
+static bool take(struct fg_cbor_reader *in, char c)
 {
-	while (in->at < in->end &&
-	       (*in->at == ' ' || *in->at == '\t' || *in->at == '\r' || *in->at == '\n'))
-		in->at++;
+	if (in->at == in->end || *in->at != (uint8_t)c)
+		return false;
+	in->at++;
+	return true;
 }
 
-/* Passes over the word if it comes next. */
-static bool accept(struct fg_cbor_reader *in, const char *word)
+/* Passes over white space and the character behind it. NUL at the end, or if it is NUL, which JSON
+ * has nowhere; then it is not passed over. */
+static char next_character(struct fg_cbor_reader *in)
 {
-	size_t length = strlen(word);
+	char c;
 
-	if ((size_t)(in->end - in->at) < length || memcmp(in->at, word, length) != 0)
-		return false;
-	in->at += length;
-	return true;
+	do {
+		c = in->at < in->end ? (char)*in->at : '\0';
+		in->at += c != '\0';
+	} while (c == ' ' || c == '\t' || c == '\r' || c == '\n');
+	return c;
 }
 
 /* Behind the quote. Escapes are passed over and not looked at: none of the names that we know needs
@@ -42,7 +46,7 @@ static int json_string(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 	item->data = in->at;
 	for (; in->at < in->end && *in->at >= ' '; in->at++) {
 		if (*in->at == '"' && !escaped) {
-			item->value = (uint64_t)(in->at++ - item->data);
+			item->value = (size_t)(in->at++ - item->data);
 			return 0;
 		}
 		escaped = *in->at == '\\' && !escaped;
@@ -50,65 +54,81 @@ static int json_string(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 	return -EBADMSG;
 }
 
-/* How many digits come, and their value; what is too large for an int32_t stays too large. */
-static size_t json_digits(struct fg_cbor_reader *in, uint32_t *value)
+/* How many digits come. Their value is the item's; too large for an int32_t stays too large. */
+static size_t json_digits(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 {
 	const uint8_t *first = in->at;
+	uint32_t value = 0;
 
-	for (*value = 0; in->at < in->end; in->at++) {
+	for (; in->at < in->end; in->at++) {
 		uint32_t digit = (uint32_t)*in->at - '0';
 
 		if (digit > 9)
 			break;
-		*value = *value < UINT32_MAX / 16 ? *value * 10 + digit : UINT32_MAX;
+		value = value < UINT32_MAX / 16 ? value * 10 + digit : UINT32_MAX;
 	}
+	item->value = value;
 	return (size_t)(in->at - first);
 }
 
 /* What is no integer becomes a float without a value. */
 static int json_number(struct fg_cbor_reader *in, struct fg_cbor_item *item)
 {
-	bool negative = accept(in, "-"), good;
-	bool zero = accept(in, "0");
-	uint32_t value, ignored;
-	size_t digits = json_digits(in, &value);
+	bool negative = take(in, '-'), zero = take(in, '0');
+	bool good = (json_digits(in, item) == 0) == zero;
 
-	good = zero ? digits == 0 : digits > 0;
 	item->type = FG_CBOR_UINT;
-	if (negative && value > 0) {
+	if (negative && item->value > 0) {
 		item->type = FG_CBOR_NEGINT;
-		value--;
+		item->value--;
 	}
-	item->value = value;
-	if (accept(in, ".")) {
+	if (take(in, '.')) {
+		good &= json_digits(in, item) > 0;
 		item->type = FG_CBOR_FLOAT;
-		good = good && json_digits(in, &ignored) > 0;
 	}
-	if (accept(in, "e") || accept(in, "E")) {
+	if (take(in, 'e') || take(in, 'E')) {
+		if (!take(in, '+'))
+			take(in, '-');
+		good &= json_digits(in, item) > 0;
 		item->type = FG_CBOR_FLOAT;
-		if (!accept(in, "+"))
-			accept(in, "-");
-		good = good && json_digits(in, &ignored) > 0;
 	}
 	return good ? 0 : -EBADMSG;
 }
 
-static int json_value(struct fg_cbor_reader *in, struct fg_cbor_item *item)
+/* The rest of false, true or null. */
+static int json_word(struct fg_cbor_reader *in, const char *rest)
 {
-	static const char words[][6] = {"false", "true", "null"};
+	while (*rest != '\0')
+		if (!take(in, *rest++))
+			return -EBADMSG;
+	return 0;
+}
 
-	item->value = FG_CBOR_INDEFINITE;
-	item->type = FG_CBOR_MAP;
-	if (accept(in, "{"))
-		return 0;
-	item->type = FG_CBOR_ARRAY;
-	if (accept(in, "["))
-		return 0;
+/* c is the first character, and passed already. */
+static int json_value(struct fg_cbor_reader *in, char c, struct fg_cbor_item *item)
+{
 	item->type = FG_CBOR_SIMPLE;
-	for (item->value = CBOR_FALSE; item->value < CBOR_FALSE + 3; item->value++)
-		if (accept(in, words[item->value - CBOR_FALSE]))
-			return 0;
-	return json_number(in, item);
+	switch (c) {
+	case '{':
+	case '[':
+		item->type = c == '{' ? FG_CBOR_MAP : FG_CBOR_ARRAY;
+		item->value = FG_CBOR_INDEFINITE;
+		return 0;
+	case 'f':
+		item->value = CBOR_FALSE;
+		return json_word(in, "alse");
+	case 't':
+		item->value = CBOR_TRUE;
+		return json_word(in, "rue");
+	case 'n':
+		item->value = CBOR_NULL;
+		return json_word(in, "ull");
+	case '\0':
+		return -EBADMSG;
+	default:
+		in->at--;
+		return json_number(in, item);
+	}
 }
 
 /* JSON's { and [ are a map and an array of indefinite length, } and ] the break. */
@@ -116,22 +136,21 @@ static int json_next(struct fg_cbor_walk *walk, struct fg_cbor_item *item)
 {
 	size_t left = walk->depth > 0 ? walk->left[walk->depth - 1] : 0;
 	struct fg_cbor_reader *in = &walk->in;
+	char c = next_character(in), separator = ',';
 
-	skip_space(in);
-	if (left == FG_CBOR_ANY_VALUE) {
-		if (!accept(in, ":"))
+	item->type = FG_CBOR_BREAK;
+	if (left == FG_CBOR_ANY_VALUE)
+		separator = ':';
+	else if ((left == FG_CBOR_ANY_KEY && c == '}') || (left == FG_CBOR_ANY_ITEM && c == ']'))
+		return 0;
+	if (!walk->opened && left != 0) {
+		if (c != separator)
 			return -EBADMSG;
-	} else if (left != 0) {
-		item->type = FG_CBOR_BREAK;
-		if (accept(in, left == FG_CBOR_ANY_KEY ? "}" : "]"))
-			return 0;
-		if (!walk->opened && !accept(in, ","))
-			return -EBADMSG;
+		c = next_character(in);
 	}
-	skip_space(in);
-	if (accept(in, "\""))
+	if (c == '"')
 		return json_string(in, item);
-	return left == FG_CBOR_ANY_KEY ? -EBADMSG : json_value(in, item);
+	return left == FG_CBOR_ANY_KEY ? -EBADMSG : json_value(in, c, item);
 }
 
 /* FG_COMMAND_..., or 0 if we know no such name. */
@@ -168,13 +187,13 @@ static bool set_member(struct fg_command *c, unsigned member, const struct fg_cb
 	return true;
 }
 
-/* What is in the last item, if it is an array or a map in the command's map, or a tag. */
+/* Passes over what is in the last item, if something is. */
 static int pass(struct fg_cbor_walk *walk)
 {
 	struct fg_cbor_item item;
 	int rc = 0;
 
-	while (rc == 0 && (walk->depth > 1 || walk->tagged))
+	while (rc == 0 && walk->depth > 1)
 		rc = fg_cbor_step(walk, &item);
 	return rc;
 }
@@ -204,16 +223,13 @@ int fg_command_decode(struct fg_command *out, const void *payload, size_t length
 {
 	struct fg_cbor_walk walk = {.next = fg_cbor_walk_next};
 	const uint8_t *first = payload;
-	int rc;
 
 	memset(out, 0, sizeof(*out));
 	fg_cbor_read(&walk.in, payload, length);
 	if (length > 0 && (*first < CBOR_MAP_FIRST || *first > CBOR_MAP_LAST))
 		walk.next = json_next;
-	rc = read_map(&walk, out);
-	if (walk.next == json_next)
-		skip_space(&walk.in);
-	if (rc || walk.in.at < walk.in.end) {
+	if (read_map(&walk, out) || (walk.next == json_next && next_character(&walk.in) != '\0') ||
+	    walk.in.at < walk.in.end) {
 		out->present = 0;
 		return -EBADMSG;
 	}

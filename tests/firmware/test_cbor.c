@@ -507,7 +507,7 @@ static int walk_over(const char *bytes, size_t length, size_t *used)
 	do {
 		rc = fg_cbor_step(&walk, &item);
 		assert_true(walk.depth <= FG_CBOR_MAX_DEPTH);
-	} while (rc == 0 && (walk.depth > 0 || walk.tagged));
+	} while (rc == 0 && walk.depth > 0);
 	*used = (size_t)(walk.in.at - copy);
 	free(copy);
 	return rc;

@@ -111,7 +111,7 @@ static size_t walk_over(const uint8_t *data, size_t size)
 		check_item(&item, data, size);
 		check_written(&item);
 		odd = odd || has_simple(&item);
-	} while (walk.depth > 0 || walk.tagged);
+	} while (walk.depth > 0);
 	used = (size_t)(walk.in.at - data);
 	CHECK(used > 0 && used <= size);
 	if (!odd)
