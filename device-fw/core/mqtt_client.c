@@ -33,7 +33,6 @@ enum { DUP = 0x08, QOS_1 = 0x02, RETAIN = 0x01 };
 #define LENGTH_BYTES_MAX    4	 /* section 2.2.3 */
 
 enum state { CLOSED, CONNECTING, SUBSCRIBING, RUNNING };
-enum waiting { FOR_ANSWER = 1 << 0 /* CONNACK, SUBACK or PUBACK */, FOR_PINGRESP = 1 << 1 };
 enum part { HEADER, LENGTH, BODY };
 
 /* Room for the header and two bytes of length, before everything else. */
@@ -42,13 +41,30 @@ _Static_assert(FG_MQTT_PACKET_MAX < 1 << 14, "the length of a packet takes two b
 _Static_assert(FG_MQTT_PACKET_MAX >= BODY_AT + 12 + FG_MQTT_ID_MAX, "CONNECT fits");
 _Static_assert(FG_MQTT_RECEIVE_MAX >= 4, "all packets but publishes fit");
 
+/* Of everything but what the broker publishes. */
+static void tell(struct fg_mqtt_client *c, enum fg_mqtt_outcome outcome, uint8_t return_code)
+{
+	int64_t elapsed_ms = c->now_ms - c->asked_ms;
+	struct fg_mqtt_event event = {
+		.return_code = return_code,
+		.session_present = c->session_present,
+		.elapsed_ms = elapsed_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)elapsed_ms,
+	};
+
+	c->handle(c->ctx, outcome, &event);
+}
+
+static void shut(struct fg_mqtt_client *c)
+{
+	c->state = CLOSED;
+	c->asked = false;
+	c->pinged = false;
+}
+
 static void end(struct fg_mqtt_client *c, enum fg_mqtt_outcome outcome, uint8_t return_code)
 {
-	struct fg_mqtt_event event = {.return_code = return_code};
-
-	c->state = CLOSED;
-	c->waiting = 0;
-	c->handle(c->ctx, outcome, &event);
+	shut(c);
+	tell(c, outcome, return_code);
 }
 
 /* ---- sending. The time is c->now_ms: each function that is given one keeps it there. */
@@ -56,8 +72,8 @@ static void end(struct fg_mqtt_client *c, enum fg_mqtt_outcome outcome, uint8_t 
 /* False: it did not work, and `handle` knows. */
 static bool transmit(struct fg_mqtt_client *c, const uint8_t *packet, size_t length)
 {
-	c->sent_ms = c->now_ms;
-	if (c->send(c->ctx, packet, length, c->waiting != 0) >= 0)
+	c->ping_at_ms = c->now_ms + c->keepalive_s * 1000;
+	if (c->send(c->ctx, packet, length, c->asked || c->pinged) >= 0)
 		return true;
 	end(c, FG_MQTT_NOT_SENT, 0);
 	return false;
@@ -96,6 +112,7 @@ static void ask(struct fg_mqtt_client *c, uint8_t header)
 	size_t length = c->length - BODY_AT;
 	uint8_t *start = c->out + BODY_AT;
 
+	c->asked_ms = c->now_ms;
 	if (c->length > FG_MQTT_PACKET_MAX) {
 		end(c, FG_MQTT_NOT_SENT, 0);
 		return;
@@ -106,8 +123,8 @@ static void ask(struct fg_mqtt_client *c, uint8_t header)
 		*--start = (uint8_t)(length | 0x80);
 	}
 	*--start = header;
-	c->waiting |= FOR_ANSWER;
-	c->asked_ms = c->now_ms;
+	c->asked = true; /* CONNACK, SUBACK or PUBACK */
+	c->answer_by_ms = c->now_ms + c->answer_timeout_ms;
 	transmit(c, start, (size_t)(c->out + c->length - start));
 }
 
@@ -140,7 +157,7 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic,
 	uint16_t id;
 	int length;
 
-	if (c->state != RUNNING || (c->waiting & FOR_ANSWER))
+	if (c->state != RUNNING || c->asked)
 		return -EBUSY;
 	id = duplicate && c->publish_id ? c->publish_id : new_packet_id(c);
 	c->now_ms = now_ms;
@@ -196,11 +213,9 @@ static uint16_t get_u16(const uint8_t *bytes)
 
 static void connected(struct fg_mqtt_client *c)
 {
-	struct fg_mqtt_event event = {.session_present = c->session_present};
-
 	c->state = RUNNING;
-	c->waiting &= (uint8_t)~FOR_ANSWER;
-	c->handle(c->ctx, FG_MQTT_CONNECTED, &event);
+	c->asked = false;
+	tell(c, FG_MQTT_CONNECTED, 0);
 }
 
 /* Each of these is given a whole packet. False: it is malformed. */
@@ -241,20 +256,18 @@ static bool receive_suback(struct fg_mqtt_client *c)
 /* One with another identifier may be of a connection before this one: nothing waits for it. */
 static bool receive_puback(struct fg_mqtt_client *c)
 {
-	struct fg_mqtt_event event = {0};
-	int64_t elapsed_ms = c->now_ms - c->asked_ms;
 	uint16_t id = get_u16(c->in);
 
-	if (id == c->publish_id && c->state == RUNNING && (c->waiting & FOR_ANSWER)) {
-		c->waiting &= (uint8_t)~FOR_ANSWER;
+	if (id == c->publish_id && c->state == RUNNING && c->asked) {
+		c->asked = false;
 		c->publish_id = 0;
-		event.elapsed_ms = elapsed_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)elapsed_ms;
-		c->handle(c->ctx, FG_MQTT_ACKNOWLEDGED, &event);
+		tell(c, FG_MQTT_ACKNOWLEDGED, 0);
 	}
 	return id != 0;
 }
 
-/* Section 4.7: a topic name has no wildcards and no U+0000. */
+/* Section 4.7: a topic name has no wildcards and no U+0000. Whether it is UTF-8 is left to who
+ * reads it. */
 static bool is_topic_name(const uint8_t *name, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
@@ -271,7 +284,7 @@ static uint32_t topic_end(const struct fg_mqtt_client *c)
 
 static bool receive_publish(struct fg_mqtt_client *c)
 {
-	uint8_t puback[4] = {PUBACK, 2, (uint8_t)(c->received_id >> 8), (uint8_t)c->received_id};
+	uint8_t puback[4] = {PUBACK, 2};
 	bool wants_ack = c->header & QOS_1;
 	uint32_t payload_at = topic_end(c) + (wants_ack ? 2 : 0);
 	enum fg_mqtt_outcome outcome = FG_MQTT_TOO_LONG;
@@ -289,8 +302,11 @@ static bool receive_publish(struct fg_mqtt_client *c)
 			return false;
 	}
 	c->handle(c->ctx, outcome, &event);
-	if (wants_ack && c->state != CLOSED)
+	if (wants_ack && c->state != CLOSED) {
+		puback[2] = (uint8_t)(c->received_id >> 8);
+		puback[3] = (uint8_t)c->received_id;
 		transmit(c, puback, sizeof(puback));
+	}
 	return true;
 }
 
@@ -304,7 +320,7 @@ static bool receive_packet(struct fg_mqtt_client *c)
 	case PUBACK:
 		return receive_puback(c);
 	case PINGRESP:
-		c->waiting &= (uint8_t)~FOR_PINGRESP;
+		c->pinged = false;
 		return true;
 	default:
 		return receive_publish(c);
@@ -363,8 +379,7 @@ void fg_mqtt_client_receive(struct fg_mqtt_client *c, const void *bytes, size_t 
 
 void fg_mqtt_client_init(struct fg_mqtt_client *c)
 {
-	c->state = CLOSED;
-	c->waiting = 0;
+	shut(c);
 	c->packet_id = 0;
 	c->publish_id = 0;
 }
@@ -376,9 +391,10 @@ void fg_mqtt_client_open(struct fg_mqtt_client *c, int64_t now_ms)
 				    'T', 'T', 4,   c->clean_session ? CLEAN_SESSION : 0};
 
 	c->now_ms = now_ms;
-	c->waiting = 0;
+	shut(c);
 	c->part = HEADER;
 	c->state = CONNECTING;
+	c->session_present = false;
 	c->length = BODY_AT;
 	put(c, protocol, sizeof(protocol));
 	put_u16(c, c->keepalive_s);
@@ -388,7 +404,7 @@ void fg_mqtt_client_open(struct fg_mqtt_client *c, int64_t now_ms)
 
 bool fg_mqtt_client_busy(const struct fg_mqtt_client *c)
 {
-	return c->waiting != 0;
+	return c->asked || c->pinged;
 }
 
 static int64_t earlier(int64_t a_ms, int64_t b_ms)
@@ -406,23 +422,23 @@ int64_t fg_mqtt_client_poll(struct fg_mqtt_client *c, int64_t now_ms)
 	int64_t next = INT64_MAX;
 
 	c->now_ms = now_ms;
-	if (c->waiting & FOR_ANSWER)
-		next = c->asked_ms + c->answer_timeout_ms;
-	if (c->waiting & FOR_PINGRESP)
-		next = earlier(next, c->pinged_ms + c->answer_timeout_ms);
+	if (c->asked)
+		next = c->answer_by_ms;
+	if (c->pinged)
+		next = earlier(next, c->pingresp_by_ms);
 	if (now_ms >= next) {
 		end(c, FG_MQTT_SILENT, 0);
 		return INT64_MAX;
 	}
-	if (c->state == CLOSED || c->keepalive_s == 0 || (c->waiting & FOR_PINGRESP))
+	if (c->state <= CONNECTING || c->keepalive_s == 0 || c->pinged)
 		return next;
-	if (now_ms < c->sent_ms + c->keepalive_s * 1000)
-		return earlier(next, c->sent_ms + c->keepalive_s * 1000);
-	c->waiting |= FOR_PINGRESP;
-	c->pinged_ms = now_ms;
+	if (now_ms < c->ping_at_ms)
+		return earlier(next, c->ping_at_ms);
+	c->pinged = true;
+	c->pingresp_by_ms = now_ms + c->answer_timeout_ms;
 	if (!transmit(c, pingreq, sizeof(pingreq)))
 		return INT64_MAX;
-	return earlier(next, now_ms + c->answer_timeout_ms);
+	return earlier(next, c->pingresp_by_ms);
 }
 
 /* Section 3.14. */
@@ -432,8 +448,7 @@ void fg_mqtt_client_close(struct fg_mqtt_client *c)
 
 	if (c->state == CLOSED)
 		return;
-	c->state = CLOSED;
-	c->waiting = 0;
+	shut(c);
 	c->send(c->ctx, disconnect, sizeof(disconnect), false);
 }
 

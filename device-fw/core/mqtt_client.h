@@ -40,6 +40,7 @@ enum fg_mqtt_outcome {
 /* After REFUSED and what makes a connection of no use nothing more is sent or told, until the next
  * fg_mqtt_client_open. */
 
+/* What does not belong to the outcome means nothing. */
 struct fg_mqtt_event {
 	uint8_t return_code;  /* REFUSED: of CONNACK (section 3.2.2.3), 0x80 of SUBACK */
 	bool session_present; /* CONNECTED */
@@ -63,12 +64,12 @@ struct fg_mqtt_client {
 	void *ctx;
 
 	/* the rest is its own */
-	int64_t now_ms, sent_ms, asked_ms, pinged_ms;
+	int64_t now_ms, asked_ms, answer_by_ms, ping_at_ms, pingresp_by_ms;
 	uint32_t remaining, at;
 	uint16_t packet_id, publish_id, received_id;
 	uint16_t length;
-	uint8_t state, waiting, part, header;
-	bool session_present;
+	uint8_t state, part, header;
+	bool asked, pinged, session_present;
 	uint8_t out[FG_MQTT_PACKET_MAX];
 	uint8_t in[FG_MQTT_RECEIVE_MAX];
 };

@@ -82,19 +82,21 @@ static void keep_told(void *ctx, enum fg_mqtt_outcome outcome, const struct fg_m
 		f->in_handle(f, outcome);
 }
 
-/* There is one at a time. */
+/* There is one at a time, in memory that was something else before. */
 static struct fixture *fixture(void)
 {
 	static struct fixture f;
 
-	memset(&f, 0xa5, sizeof(f));
-	f = (struct fixture){.client = {.client_id = "dev-1",
-					.subscription = FILTER,
-					.keepalive_s = KEEPALIVE_S,
-					.answer_timeout_ms = TIMEOUT_MS,
-					.send = keep_sent,
-					.handle = keep_told,
-					.ctx = &f}};
+	memset(&f, 0, sizeof(f));
+	memset(&f.client, 0xa5, sizeof(f.client));
+	f.client.client_id = "dev-1";
+	f.client.subscription = FILTER;
+	f.client.keepalive_s = KEEPALIVE_S;
+	f.client.clean_session = false;
+	f.client.answer_timeout_ms = TIMEOUT_MS;
+	f.client.send = keep_sent;
+	f.client.handle = keep_told;
+	f.client.ctx = &f;
 	fg_mqtt_client_init(&f.client);
 	return &f;
 }
@@ -1149,6 +1151,19 @@ static void test_one_ping_is_under_way_at_a_time(void **state)
 	expect_nothing_sent(f);
 }
 
+/* Mosquitto ends a connection over a ping that comes before it has said CONNACK. */
+static void test_there_is_no_ping_before_connack(void **state)
+{
+	struct fixture *f = fixture();
+
+	(void)state;
+	f->client.keepalive_s = 1;
+	fg_mqtt_client_open(&f->client, 1000);
+	f->checked = f->sent_length;
+	assert_int_equal(fg_mqtt_client_poll(&f->client, 5000), 1000 + TIMEOUT_MS);
+	expect_nothing_sent(f);
+}
+
 static void test_without_keep_alive_there_is_no_ping(void **state)
 {
 	struct fixture *f = fixture();
@@ -1364,6 +1379,7 @@ int main(void)
 			test_keep_alive_counts_from_the_last_packet_of_ours_not_of_the_broker),
 		cmocka_unit_test(test_no_pingresp_in_time_is_silence_whatever_else_comes),
 		cmocka_unit_test(test_one_ping_is_under_way_at_a_time),
+		cmocka_unit_test(test_there_is_no_ping_before_connack),
 		cmocka_unit_test(test_without_keep_alive_there_is_no_ping),
 		cmocka_unit_test(test_after_a_jump_of_time_there_is_one_ping),
 		cmocka_unit_test(test_an_answer_that_was_there_before_a_jump_of_time_counts),
