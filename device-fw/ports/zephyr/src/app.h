@@ -17,7 +17,8 @@ enum app_event_kind {
 	APP_MEASURE,  /* a reading now */
 	APP_HOLD,     /* disconnect, switch the radio off, do nothing until APP_GO */
 	APP_GO,
-	APP_REBOOT, /* leave the network, then reset */
+	APP_REBOOT,	 /* leave the network, then reset */
+	APP_MODEM_FAULT, /* reset */
 };
 
 /* -ENOMSG: the queue is full; the event is lost, and counted. */

@@ -3,9 +3,11 @@
  * What is not the same in all SDKs from v2.4 to v3.3; everything else of the application is written
  * once. Compiled was v2.4.0; the rest is from the migration guides and the headers of the others.
  *
- * Kconfig: LTE_LC_..._MODULE (v2.8) are implied, see FIELDGATE_LATER_SDK. Boards:
- * nrf9160dk_nrf9160_ns is nrf9160dk/nrf9160/ns from v2.7 (files under boards/ have both names).
- * Bootloader: child image up to v2.6, sysbuild from v2.7 (sysbuild.conf).
+ * Elsewhere: LTE_LC_..._MODULE (v2.8) are implied, see FIELDGATE_LATER_SDK in Kconfig. The board
+ * nrf9160dk_nrf9160_ns is nrf9160dk/nrf9160/ns from v2.7 on; its files under boards/ have the same
+ * names. The bootloader is a child image (child_image/) up to v2.6, and sysbuild's (sysbuild.conf,
+ * sysbuild/) from v2.7 on. TF-M's minimal profile, once the default, is asked for by prj.conf: it
+ * is not the default any more in v3.3.
  */
 #ifndef FIELDGATE_COMPAT_H
 #define FIELDGATE_COMPAT_H

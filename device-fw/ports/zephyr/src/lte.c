@@ -70,7 +70,7 @@ int lte_init(void)
 		lte_lc_psm_param_set(CONFIG_FIELDGATE_PSM_TAU, CONFIG_FIELDGATE_PSM_ACTIVE);
 		ask(lte_lc_psm_req(true), "PSM");
 	}
-	/* Modem firmware below 1.3 for nRF9160 has only NB-IoT's control plane (AT%XRAI). */
+	/* Older modem firmware has only AT%XRAI, which is NB-IoT's. */
 	ask(nrf_modem_at_printf("AT%%RAI=1"), "release assistance");
 	return 0;
 }

@@ -32,7 +32,6 @@ LOG_MODULE_REGISTER(fieldgate, CONFIG_FIELDGATE_LOG_LEVEL);
 
 #define QUEUE_LENGTH 16
 #define MS_PER_HOUR  (3600 * MSEC_PER_SEC)
-#define FAREWELL_MS  2000 /* for what is still to be sent before the radio goes */
 /* Where a person's GET and PUT go: a value of the device's own (docs/state.md). */
 #define BUTTON_RESOURCE "store/button"
 
@@ -93,10 +92,8 @@ static void on_button(enum button_press press)
 /* With a farewell to the server and to the network: else the modem counts it as a fault. */
 static void leave(void)
 {
-	if (valid && !held) {
+	if (valid)
 		fg_agent_stop(&agent);
-		k_sleep(K_MSEC(FAREWELL_MS));
-	}
 	lte_power_off();
 }
 
@@ -137,7 +134,7 @@ static void go(void)
 
 static void handle(const struct event *event)
 {
-	if (!valid && event->kind != APP_REBOOT)
+	if (!valid && event->kind != APP_REBOOT && event->kind != APP_MODEM_FAULT)
 		return;
 	switch ((enum app_event_kind)event->kind) {
 	case APP_NETWORK:
@@ -164,6 +161,9 @@ static void handle(const struct event *event)
 		break;
 	case APP_REBOOT:
 		restart();
+		break;
+	case APP_MODEM_FAULT:
+		sys_reboot(SYS_REBOOT_COLD);
 		break;
 	}
 }
@@ -206,10 +206,12 @@ static void run(void)
 
 /* ---- start */
 
+/* An interrupt, from which TF-M takes no request for a reset. If the queue is full, too, the agent
+ * soon finds that nothing works. */
 void nrf_modem_fault_handler(struct nrf_modem_fault_info *fault)
 {
 	LOG_ERR("The modem has crashed: 0x%x at 0x%x", fault->reason, fault->program_counter);
-	sys_reboot(SYS_REBOOT_COLD);
+	app_post(APP_MODEM_FAULT, 0);
 }
 
 static void name_device(void)

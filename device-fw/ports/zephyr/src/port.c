@@ -15,6 +15,8 @@
 #include "sensors.h"
 #include "storage.h"
 
+#define FAREWELL_MS 1000
+
 static int64_t uptime_ms(void *ctx)
 {
 	ARG_UNUSED(ctx);
@@ -45,9 +47,11 @@ static int attach(void *ctx)
 	return lte_attach();
 }
 
+/* What close has just said to the server is still on its way. */
 static void detach(void *ctx)
 {
 	ARG_UNUSED(ctx);
+	k_sleep(K_MSEC(FAREWELL_MS));
 	lte_offline();
 }
 

@@ -5,7 +5,7 @@
 #include <zephyr/drivers/watchdog.h>
 #include <zephyr/kernel.h>
 
-static const struct device *const device = DEVICE_DT_GET(DT_ALIAS(watchdog0));
+static const struct device *const device = DEVICE_DT_GET(DT_NODELABEL(wdt0));
 static int channel = -1;
 
 int watchdog_start(void)
