@@ -49,8 +49,8 @@ static struct {
 } job;
 
 static K_SEM_DEFINE(job_ready, 0, 1);
-/* Set by the modem's interrupt. */
-static atomic_t readable;
+/* NRF_POLL..., set by the modem's interrupt. */
+static atomic_t polled;
 static uint32_t tags[LINK_TAGS_MAX];
 static size_t tag_count;
 
@@ -220,8 +220,7 @@ K_THREAD_DEFINE(link_opener, OPENER_STACK, opener, NULL, NULL, NULL, OPENER_PRIO
 /* The modem's interrupt. When the queue is full the agent's thread is awake, and finds the mark. */
 static void on_poll(struct nrf_pollfd *pollfd)
 {
-	ARG_UNUSED(pollfd);
-	atomic_set(&readable, true);
+	atomic_or(&polled, pollfd->revents);
 	app_post(APP_READABLE, 0);
 }
 
@@ -400,7 +399,7 @@ static bool read_all(struct fg_agent *agent)
 
 		if (n < 0 && errno == EAGAIN)
 			return true;
-		if (n < 0 || (n == 0 && !link.datagrams)) {
+		if (n <= 0) {
 			lost(agent, n < 0 ? -errno : -ECONNRESET);
 			return false;
 		}
@@ -413,12 +412,14 @@ static bool read_all(struct fg_agent *agent)
 
 void link_read(struct fg_agent *agent)
 {
+	long events = atomic_clear(&polled);
 	int rc;
 
-	if (!atomic_clear(&readable) || link.saved ||
-	    (link.stage != LINK_OPEN && link.stage != LINK_KEPT) || !read_all(agent))
+	if (events == 0 || link.saved || (link.stage != LINK_OPEN && link.stage != LINK_KEPT) ||
+	    !read_all(agent))
 		return;
-	rc = watch();
+	/* The end that reading did not find: it would be told again and again. */
+	rc = events & (NRF_POLLERR | NRF_POLLHUP | NRF_POLLNVAL) ? -ECONNRESET : watch();
 	if (rc != 0)
 		lost(agent, rc);
 }
