@@ -31,7 +31,7 @@ struct fg_backlog {
 
 	uint32_t waiting; /* records that are not acknowledged */
 	uint32_t lost;	  /* that were overwritten before they were, since mount */
-	uint32_t corrupt; /* that had a wrong checksum at mount, since mount */
+	uint32_t corrupt; /* that had a wrong checksum at mount; a sector without head is one */
 	uint32_t next_seq;
 	uint16_t boot; /* of this boot, counted up at each mount */
 
@@ -47,8 +47,9 @@ struct fg_backlog_cursor {
 	uint32_t offset, seq;
 };
 
-/* Reads the ring, from whatever it finds: virgin flash, or another program's. 0, or a negative
- * errno: the flash does not work; then append keeps failing and the caller goes on without. */
+/* Reads the ring, from whatever it finds: virgin flash, or another program's; writes nothing. 0;
+ * -ENODEV: the port has no flash; -EINVAL: not of this geometry; -EIO: it cannot be read. Then
+ * append tries again each time, and says -EIO; the caller goes on without. */
 int fg_backlog_mount(struct fg_backlog *b);
 /* `wall_ms` is 0 if it is not known; uptime_ms is of this boot. 0 and the number in *seq, or
  * -EMSGSIZE, -EIO. */
@@ -58,7 +59,7 @@ int fg_backlog_append(struct fg_backlog *b, int64_t wall_ms, int64_t uptime_ms, 
  * nothing. */
 int fg_backlog_anchor(struct fg_backlog *b, int64_t boot_wall_ms);
 /* The oldest record that waits, and those after it. The pairs are read into `buffer`. 0, -ENOENT:
- * no more; -EIO. */
+ * no more; -EMSGSIZE: the buffer is too small; -EIO: not now. At an error *at and *out stay. */
 int fg_backlog_first(struct fg_backlog *b, struct fg_backlog_cursor *at, struct fg_record *out,
 		     void *buffer, size_t size);
 int fg_backlog_next(struct fg_backlog *b, struct fg_backlog_cursor *at, struct fg_record *out,
