@@ -13,6 +13,7 @@
 #include <mbedtls/net_sockets.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/ssl_ticket.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,9 +249,14 @@ static void on_accept(void *arg, uint32_t events)
 	struct link_server *s = arg;
 	int fd = accept4(s->socket.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+	const int yes = 1;
+
 	(void)events;
-	if (fd >= 0)
-		loop_watch(s->loop, &session_new(s, fd)->socket, EPOLLIN);
+	if (fd < 0)
+		return;
+	/* What it sends is there at once, also when the last was not acknowledged yet. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	loop_watch(s->loop, &session_new(s, fd)->socket, EPOLLIN);
 }
 
 /* ---- life */
