@@ -143,76 +143,6 @@ static uint32_t hold_ms(const struct step *t)
 	return ms + random_part(t, ms / 2);
 }
 
-static unsigned in_off(const struct step *t)
-{
-	if (t->input->event != FG_SESSION_START)
-		return 0;
-	*t->s = (struct fg_session){.state = FG_SESSION_OFF};
-	return reach(t);
-}
-
-static unsigned in_attaching(const struct step *t)
-{
-	switch (t->input->event) {
-	case FG_SESSION_ATTACHED:
-		return reach(t);
-	case FG_SESSION_FAILED:
-	case FG_SESSION_TIMER:
-		return fail(t);
-	case FG_SESSION_CONNECTED:
-	case FG_SESSION_RESUMED:
-	case FG_SESSION_CLOSED:
-		return forget(t);
-	default:
-		return 0;
-	}
-}
-
-static unsigned in_connecting(const struct step *t)
-{
-	switch (t->input->event) {
-	case FG_SESSION_CONNECTED:
-		return connected(t);
-	case FG_SESSION_RESUMED:
-		/* Who was asked for a fresh connection and resumes one proves who it is again. */
-		return t->s->state == FG_SESSION_RESUMING ? run(t) : connected(t);
-	case FG_SESSION_REFUSED:
-		return back_off(t, t->config->refused_min_ms);
-	case FG_SESSION_FAILED:
-	case FG_SESSION_CLOSED:
-	case FG_SESSION_TIMER:
-		return fail(t);
-	default:
-		return 0;
-	}
-}
-
-static unsigned in_authenticating(const struct step *t)
-{
-	switch (t->input->event) {
-	case FG_SESSION_AUTHENTICATED:
-		return run(t);
-	case FG_SESSION_REFUSED:
-	case FG_SESSION_UNAUTHENTICATED:
-		return t->s->kept ? fail(t) : back_off(t, t->config->refused_min_ms);
-	case FG_SESSION_HOLD: {
-		uint32_t ms = hold_ms(t);
-		unsigned actions = back_off(t, t->config->backoff_min_ms);
-
-		if (t->s->deadline_ms < t->input->now_ms + ms)
-			t->s->deadline_ms = t->input->now_ms + ms;
-		return actions;
-	}
-	case FG_SESSION_FAILED:
-	case FG_SESSION_CLOSED:
-	case FG_SESSION_NO_ANSWER:
-	case FG_SESSION_TIMER:
-		return fail(t);
-	default:
-		return 0;
-	}
-}
-
 /* There is something to do: an answer must come in time. */
 static unsigned work(const struct step *t)
 {
@@ -245,79 +175,130 @@ static unsigned idle(const struct step *t)
 	return 0;
 }
 
-static unsigned in_running(const struct step *t)
-{
-	struct fg_session *s = t->s;
-
-	switch (t->input->event) {
-	case FG_SESSION_WORK:
-		return work(t);
-	case FG_SESSION_ANSWERED:
-		return answered(t);
-	case FG_SESSION_IDLE:
-		return idle(t);
-	case FG_SESSION_HOLD:
-		return fall_asleep(t, true, hold_ms(t));
-	case FG_SESSION_DETACHED:
-		if (!t->config->keeps_connection)
-			return back_off(t, t->config->backoff_min_ms);
-		s->kept = true;
-		return FG_SESSION_DO_KEEP | reach(t);
-	case FG_SESSION_UNAUTHENTICATED:
-		if (!t->config->authenticates || s->failures > 0)
-			return fail(t);
-		s->failures = 1;
-		s->kept = true;
-		return authenticate(t);
-	case FG_SESSION_REFUSED:
-		return back_off(t, t->config->refused_min_ms);
-	case FG_SESSION_TIMER:
-		return s->work ? fail(t) : work(t);
-	case FG_SESSION_FAILED:
-	case FG_SESSION_CLOSED:
-	case FG_SESSION_NO_ANSWER:
-		return fail(t);
-	default:
-		return 0;
-	}
-}
-
-static unsigned in_sleeping(const struct step *t)
-{
-	switch (t->input->event) {
-	case FG_SESSION_WORK:
-		return t->s->work ? 0 : reach(t);
-	case FG_SESSION_TIMER:
-		return reach(t);
-	case FG_SESSION_CONNECTED:
-	case FG_SESSION_RESUMED:
-	case FG_SESSION_FAILED:
-	case FG_SESSION_CLOSED:
-		return forget(t);
-	default:
-		return 0;
-	}
-}
-
-static unsigned in_backing_off(const struct step *t)
-{
-	switch (t->input->event) {
-	case FG_SESSION_TIMER:
-		return reach(t);
-	case FG_SESSION_CONNECTED:
-	case FG_SESSION_RESUMED:
-	case FG_SESSION_CLOSED:
-		return forget(t);
-	default:
-		return 0;
-	}
-}
-
 static unsigned stop(const struct step *t)
 {
 	*t->s = (struct fg_session){
 		.state = FG_SESSION_OFF, .since_ms = t->input->now_ms, .deadline_ms = INT64_MAX};
 	return FG_SESSION_DO_CLOSE | FG_SESSION_DO_DETACH;
+}
+
+static unsigned wait(const struct step *t)
+{
+	int64_t until_ms = t->input->now_ms + hold_ms(t);
+	unsigned actions = back_off(t, t->config->backoff_min_ms);
+
+	if (t->s->deadline_ms < until_ms)
+		t->s->deadline_ms = until_ms;
+	return actions;
+}
+
+static unsigned lost(const struct step *t)
+{
+	if (!t->config->keeps_connection)
+		return back_off(t, t->config->backoff_min_ms);
+	t->s->kept = true;
+	return FG_SESSION_DO_KEEP | reach(t);
+}
+
+static unsigned doubted(const struct step *t)
+{
+	if (!t->config->authenticates || t->s->failures > 0)
+		return fail(t);
+	t->s->failures = 1;
+	t->s->kept = true;
+	return authenticate(t);
+}
+
+/* What an event means in a state; README.md has the table with its reasons. */
+enum rule {
+	NOTHING,
+	BEGIN,
+	REACH,
+	WAKE,
+	CONNECTED,
+	RUN,
+	FAIL,
+	REFUSE,
+	DOUBT,
+	FORGET,
+	WAIT,
+	LOST,
+	AGAIN,
+	WORK,
+	ANSWER,
+	REST,
+	HOLD,
+	DUE,
+};
+
+#define ON(event) [FG_SESSION_##event]
+#define LATE	  ON(CONNECTED) = FORGET, ON(RESUMED) = FORGET, ON(CLOSED) = FORGET
+#define BROKEN	  ON(FAILED) = FAIL, ON(CLOSED) = FAIL
+
+static const uint8_t rules[FG_SESSION_STATES][FG_SESSION_EVENTS] = {
+	ON(OFF) = {ON(START) = BEGIN},
+	ON(ATTACHING) = {LATE, ON(ATTACHED) = REACH, ON(FAILED) = FAIL, ON(TIMER) = FAIL},
+	ON(CONNECTING) =
+		{BROKEN, ON(CONNECTED) = CONNECTED,
+		 /* Who was asked for a fresh connection and resumes one proves who it is. */
+		 ON(RESUMED) = CONNECTED, ON(REFUSED) = REFUSE, ON(TIMER) = FAIL},
+	ON(AUTHENTICATING) = {BROKEN, ON(AUTHENTICATED) = RUN, ON(REFUSED) = DOUBT,
+			      ON(UNAUTHENTICATED) = DOUBT, ON(NO_ANSWER) = FAIL, ON(HOLD) = WAIT,
+			      ON(TIMER) = FAIL},
+	ON(RUNNING) = {BROKEN, ON(DETACHED) = LOST, ON(REFUSED) = REFUSE,
+		       ON(UNAUTHENTICATED) = AGAIN, ON(WORK) = WORK, ON(IDLE) = REST,
+		       ON(NO_ANSWER) = FAIL, ON(ANSWERED) = ANSWER, ON(HOLD) = HOLD,
+		       ON(TIMER) = DUE},
+	ON(SLEEPING) = {LATE, ON(FAILED) = FORGET, ON(WORK) = WAKE, ON(TIMER) = REACH},
+	ON(RESUMING) = {BROKEN, ON(CONNECTED) = CONNECTED, ON(RESUMED) = RUN, ON(REFUSED) = REFUSE,
+			ON(TIMER) = FAIL},
+	ON(BACKING_OFF) = {LATE, ON(TIMER) = REACH},
+};
+
+static unsigned apply(const struct step *t, enum rule rule)
+{
+	switch (rule) {
+	case NOTHING:
+		break;
+	case BEGIN:
+		*t->s = (struct fg_session){.state = FG_SESSION_OFF};
+		return reach(t);
+	case WAKE:
+		return t->s->work ? 0 : reach(t);
+	case REACH:
+		return reach(t);
+	case CONNECTED:
+		return connected(t);
+	case RUN:
+		return run(t);
+	case DUE:
+		return t->s->work ? fail(t) : work(t);
+	case FAIL:
+		return fail(t);
+	case DOUBT:
+		if (t->s->kept)
+			return fail(t);
+		/* fall through */
+	case REFUSE:
+		return back_off(t, t->config->refused_min_ms);
+	case FORGET:
+		return forget(t);
+	case WAIT:
+		return wait(t);
+	case LOST:
+		return lost(t);
+	case AGAIN:
+		return doubted(t);
+	case WORK:
+		return work(t);
+	case ANSWER:
+		return answered(t);
+	case REST:
+		return idle(t);
+	case HOLD:
+		return fall_asleep(t, true, hold_ms(t));
+	}
+	return 0;
 }
 
 /* Whether the network is there is noted in every state in which the radio is meant to be on: what
@@ -343,23 +324,5 @@ unsigned fg_session_step(const struct fg_session_config *config, const struct fg
 	if (input->event == FG_SESSION_STOP)
 		return next->state == FG_SESSION_OFF ? 0 : stop(&t);
 	note_network(next, input->event);
-	switch (next->state) {
-	case FG_SESSION_OFF:
-		return in_off(&t);
-	case FG_SESSION_ATTACHING:
-		return in_attaching(&t);
-	case FG_SESSION_CONNECTING:
-	case FG_SESSION_RESUMING:
-		return in_connecting(&t);
-	case FG_SESSION_AUTHENTICATING:
-		return in_authenticating(&t);
-	case FG_SESSION_RUNNING:
-		return in_running(&t);
-	case FG_SESSION_SLEEPING:
-		return in_sleeping(&t);
-	case FG_SESSION_BACKING_OFF:
-		return in_backing_off(&t);
-	default:
-		return 0;
-	}
+	return apply(&t, rules[next->state][input->event]);
 }
