@@ -27,6 +27,8 @@ enum {
 /* IEEE 754: what is added to exponents. */
 enum { HALF_BIAS = 15, SINGLE_BIAS = 127, DOUBLE_BIAS = 1023 };
 
+#define DECIMALS_MAX 9 /* 10^9 is below 2^31, so twice a rest fits */
+
 enum { INFO_1_BYTE = 24, INFO_8_BYTES = 27, INFO_INDEFINITE = 31 };
 
 void fg_cbor_begin(struct fg_cbor_writer *w, void *buffer, size_t size)
@@ -149,6 +151,10 @@ static void put_decimal(struct fg_cbor_writer *w, bool negative, uint64_t mantis
 	unsigned n, exponent, initial, sign = negative;
 	bool exact;
 
+	if (decimals > DECIMALS_MAX) {
+		fg_cbor_null(w);
+		return;
+	}
 	for (; decimals > 0; decimals--)
 		divisor *= 10;
 	for (n = 0; n < 64 || !(bits >> 63); n++) {

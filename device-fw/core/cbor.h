@@ -32,9 +32,9 @@ void fg_cbor_null(struct fg_cbor_writer *w);
 /* Encoded items as they are. */
 void fg_cbor_raw(struct fg_cbor_writer *w, const void *bytes, size_t length);
 /*
- * mantissa * 10^-decimals, decimals 0 to 9: an integer where it is whole, else the shortest of
- * half, single and double precision that gives back these decimal digits; computed with integers
- * only.
+ * mantissa * 10^-decimals, decimals 0 to 9 (more is null): an integer where it is whole, else the
+ * shortest of half, single and double precision that gives back these decimal digits; computed with
+ * integers only.
  *
  * Half precision is used for what it holds exactly. Single precision also where it can tell all
  * decimals of so many places apart, which it can for 6 significant digits, and 7 up to 8388607: who

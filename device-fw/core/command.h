@@ -2,8 +2,11 @@
 /*
  * What the cloud asks of a device: a CBOR map, from msg/c2d, from the topic m/d/<device>/c2d, or
  * from state (the delta: what is desired and not reported so). Members that are not known are
- * ignored, one with a wrong type or a value out of range makes the whole map refused, so that
- * nothing is half done.
+ * ignored, one with a wrong type or a value out of range, or that is there twice, makes the whole
+ * map refused, so that nothing is half done. Examples: tests/vectors/commands/.
+ *
+ * Arrays and maps may be nested to FG_CBOR_MAX_DEPTH, the command's map counted. In JSON, a name
+ * with an escape in it is none that is known.
  */
 #ifndef FG_DEVICE_COMMAND_H
 #define FG_DEVICE_COMMAND_H

@@ -391,6 +391,8 @@ static void test_decimal_examples(void **state)
 		{63421125, 6, "fb404fb5e76c8b4396"},
 		{INT32_MIN, 9, "fbc0012e0be826d695"},
 		{5, 1, "f93800"},
+		{5, 10, "f6"},
+		{INT32_MAX, 255, "f6"},
 	};
 
 	(void)state;
