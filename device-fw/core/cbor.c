@@ -27,7 +27,9 @@ enum {
 /* IEEE 754: what is added to exponents. */
 enum { HALF_BIAS = 15, SINGLE_BIAS = 127, DOUBLE_BIAS = 1023 };
 
-#define DECIMALS_MAX 9 /* 10^9 is below 2^31, so twice a rest fits */
+/* 64 of the mantissa, and 30 + 64 places for 10^-9; the loop ends there for more decimals than may
+ * be, too. */
+#define QUOTIENT_STEPS 158
 
 enum { INFO_1_BYTE = 24, INFO_8_BYTES = 27, INFO_INDEFINITE = 31 };
 
@@ -151,13 +153,9 @@ static void put_decimal(struct fg_cbor_writer *w, bool negative, uint64_t mantis
 	unsigned n, exponent, initial, sign = negative;
 	bool exact;
 
-	if (decimals > DECIMALS_MAX) {
-		fg_cbor_null(w);
-		return;
-	}
 	for (; decimals > 0; decimals--)
 		divisor *= 10;
-	for (n = 0; n < 64 || !(bits >> 63); n++) {
+	for (n = 0; n < 64 || (!(bits >> 63) && n < QUOTIENT_STEPS); n++) {
 		if (n == 64 && rest == 0) {
 			fg_cbor_int(w, negative ? -(int64_t)bits : (int64_t)bits);
 			return;

@@ -32,7 +32,7 @@ void fg_cbor_null(struct fg_cbor_writer *w);
 /* Encoded items as they are. */
 void fg_cbor_raw(struct fg_cbor_writer *w, const void *bytes, size_t length);
 /*
- * mantissa * 10^-decimals, decimals 0 to 9 (more is null): an integer where it is whole, else the
+ * mantissa * 10^-decimals, decimals 0 to 9: an integer where it is whole, else the
  * shortest of half, single and double precision that gives back these decimal digits; computed with
  * integers only.
  *
