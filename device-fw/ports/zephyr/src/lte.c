@@ -110,8 +110,8 @@ int lte_imei(char out[LTE_IMEI_LENGTH + 1])
 
 size_t lte_read(struct fg_reading *out, size_t max)
 {
-	static char cell[9];
 	int millivolts, rsrp;
+	unsigned cell;
 	size_t n = 0;
 
 	if (n < max && nrf_modem_at_scanf("AT%XVBAT", "%%XVBAT: %d", &millivolts) == 1)
@@ -119,13 +119,11 @@ size_t lte_read(struct fg_reading *out, size_t max)
 			.name = "battery", .unit = "V", .decimals = 3, .mantissa = millivolts};
 	if (n < max && nrf_modem_at_scanf("AT+CESQ", "+CESQ: %*d,%*d,%*d,%*d,%*d,%d", &rsrp) == 1 &&
 	    rsrp != RSRP_UNKNOWN)
-		out[n++] = (struct fg_reading){
-			.name = "rsrp", .unit = "dBm", .mantissa = rsrp - RSRP_OFFSET};
+		out[n++] = (struct fg_reading){.name = "rsrp", .mantissa = rsrp - RSRP_OFFSET};
+	/* 28 bits (3GPP TS 36.331, CellIdentity) */
 	if (n < max &&
-	    nrf_modem_at_scanf("AT+CEREG?", "+CEREG: %*d,%*d,\"%*[^\"]\",\"%8[0-9A-Fa-f]\"",
-			       cell) == 1)
-		out[n++] =
-			(struct fg_reading){.name = "cell", .type = FG_READING_TEXT, .text = cell};
+	    nrf_modem_at_scanf("AT+CEREG?", "+CEREG: %*d,%*d,\"%*[^\"]\",\"%8x\"", &cell) == 1)
+		out[n++] = (struct fg_reading){.name = "cell", .mantissa = (int32_t)cell};
 	return n;
 }
 

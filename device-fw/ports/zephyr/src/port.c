@@ -127,6 +127,7 @@ static size_t measure(void *ctx, struct fg_reading *out, size_t max)
 					    .mantissa = (int32_t)(k_uptime_get() / MSEC_PER_SEC)};
 	if (n < max && agent->config->target.transport == FG_TRANSPORT_COAP)
 		out[n++] = (struct fg_reading){.name = "retransmissions",
+					       .unit = "count",
 					       .mantissa = (int32_t)agent->coap.retransmissions};
 	return n;
 }
