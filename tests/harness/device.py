@@ -128,9 +128,9 @@ class Process:
         return self.wait(find, timeout, f"{name} {fields}")
 
     def figures(self, timeout=60):
-        """Those at the end, which comes by itself. The exit status is in `status`."""
+        """Those at the end, which comes by itself. The exit status is in `status_code`."""
         done = self.take("done", timeout)
-        self.status = self.process.wait(30)
+        self.status_code = self.process.wait(30)
         self._close()
         return done
 
@@ -216,3 +216,26 @@ class SimulatedDevice(Process):
     def quit(self):
         self.send("quit")
         return self.figures()
+
+
+class SimulatedFleet(Process):
+    """Many devices, one for each of `lines` (fleet_line)."""
+
+    def __init__(self, directory, transport, port, lines, **options):
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        credentials = private_file(directory / "credentials", "".join(line + "\n" for line in lines))
+        options = {**IMPATIENT, **options}
+        super().__init__(
+            directory,
+            ["fleet", *flags(transport=transport, port=port, credentials=credentials, **options)],
+        )
+
+
+def fleet_line(directory, credentials):
+    """A line of a fleet's credentials, of a harness.coap.Psk or JwtKey or of harness.pki.Credentials."""
+    if isinstance(credentials, Psk):
+        return f"{credentials.id},psk,{credentials.identity.decode()},{credentials.key.hex()}"
+    if isinstance(credentials, JwtKey):
+        return f"{credentials.id},jwt,{jwt_key_file(directory / (credentials.id + '.pem'), credentials)}"
+    return f"{credentials.id},cert,{credentials.cert},{credentials.key}"

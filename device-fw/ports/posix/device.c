@@ -342,5 +342,9 @@ int device_set_interval(struct device *d, long interval_s)
 
 int device_rebind(struct device *d)
 {
+	/* A handshake does not survive it (RFC 9146 begins after it), and would begin anew each
+	 * time. */
+	if (d->agent.session.state == FG_SESSION_CONNECTING)
+		return -ENOTCONN;
 	return link_rebind(d->link);
 }

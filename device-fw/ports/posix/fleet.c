@@ -70,7 +70,7 @@ static void on_rebind(void *arg)
 {
 	struct member *m = arg;
 
-	device_rebind(m->device); /* one that sleeps has no port to lose */
+	device_rebind(m->device); /* one that is not connected has no port to lose */
 	in_seconds(m->fleet, &m->rebind, m->fleet->world->options->rebind_every_s);
 }
 
