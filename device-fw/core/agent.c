@@ -215,11 +215,13 @@ int fg_agent_write_batch(void *arg, uint8_t *out, size_t room)
 	struct fg_backlog_cursor at;
 	struct fg_record record;
 	struct fg_cbor_writer w;
-	int rc;
+	int rc = 0;
 
 	/* Before a record is sent for the first time: its time must be the same at each attempt. */
 	if (wall_ms > 0)
-		fg_backlog_anchor(&a->backlog, wall_ms - fg_agent_now(a));
+		rc = fg_backlog_anchor(&a->backlog, wall_ms - fg_agent_now(a));
+	if (rc != 0)
+		return rc;
 	fg_cbor_begin(&w, out, room);
 	a->batch_count = 0;
 	if (fg_agent_bulk(a))

@@ -169,22 +169,39 @@ static void take_time(struct fg_agent *a, const struct fg_coap_response *r)
 	fg_agent_note(a, &note);
 }
 
+/* What has an ETag waits behind it until the next request has said that we have it. False: we had
+ * it already. */
+static bool keep_etag(struct fg_agent *a, const uint8_t *etag, uint8_t length)
+{
+	bool is_new = length != a->etag_length || memcmp(a->etag, etag, length) != 0;
+
+	a->etag_length = length;
+	memcpy(a->etag, etag, length);
+	a->c2d_wanted = length > 0;
+	return is_new;
+}
+
+/* The answer to a GET, or a notification: its acknowledgement says that we have it, too, but may
+ * have been lost, and does not count for one in several blocks. */
 static void take_c2d(struct fg_agent *a, const struct fg_coap_response *r)
 {
-	/* It waits behind an ETag until we have said that we have it, in the next request. */
-	a->etag_length = r->etag_length;
-	memcpy(a->etag, r->etag, r->etag_length);
-	a->c2d_wanted = r->etag_length > 0;
+	bool is_new = keep_etag(a, r->etag, r->etag_length);
+
 	a->observing = r->observed;
-	if (r->length > 0)
+	if (r->length > 0 && is_new)
 		fg_agent_obey(a, r->payload, r->length, ~0u);
 }
 
-static void take_state(struct fg_agent *a, const struct fg_coap_response *r)
+static void put_state_off(struct fg_agent *a)
 {
 	uint32_t poll_s = a->config->state_poll_s;
 
 	a->state_at_ms = poll_s > 0 ? fg_agent_now(a) + poll_s * INT64_C(1000) : INT64_MAX;
+}
+
+static void take_state(struct fg_agent *a, const struct fg_coap_response *r)
+{
+	put_state_off(a);
 	/* A wish that stays there until it is met is no place for "reboot". */
 	if (r->length > 0)
 		fg_agent_obey(a, r->payload, r->length, FG_COMMAND_INTERVAL);
@@ -216,7 +233,7 @@ static void take_refusal(struct fg_agent *a, enum step step, const struct fg_coa
 	else if (step == STEP_C2D)
 		a->c2d_wanted = false;
 	else if (step == STEP_STATE)
-		a->state_at_ms = INT64_MAX;
+		put_state_off(a);
 	else if (step == STEP_REPORT)
 		a->report_wanted = false;
 }
@@ -270,6 +287,34 @@ static void take_response(struct fg_agent *a, enum step step, const struct fg_co
 	fg_agent_event(a, FG_SESSION_ANSWERED);
 }
 
+/* There is an answer, and it is too long for us: no other connection would make it shorter. False:
+ * it is one that we cannot do without. */
+static bool pass_over(struct fg_agent *a, enum step step)
+{
+	struct fg_note note = {.kind = FG_NOTE_COMMAND_REFUSED};
+
+	switch (step) {
+	case STEP_C2D:
+		/* Those behind it would wait for ever. */
+		keep_etag(a, a->coap.etag, a->coap.etag_length);
+		fg_agent_note(a, &note);
+		return true;
+	case STEP_STATE:
+		put_state_off(a);
+		return true;
+	case STEP_TIME:
+		a->time_asked = true;
+		return true;
+	case STEP_REPORT:
+		a->report_wanted = false;
+		return true;
+	case STEP_ASKED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void handle(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap_response *r)
 {
 	static const int errors[] = {
@@ -287,9 +332,10 @@ static void handle(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap
 		return;
 	}
 	if (outcome == FG_COAP_NOTIFICATION) {
-		a->observing = r->observed;
-		if (IS_SUCCESS(r->code) && r->length > 0)
-			fg_agent_obey(a, r->payload, r->length, ~0u);
+		if (IS_SUCCESS(r->code))
+			take_c2d(a, r);
+		else
+			a->observing = false;
 		return;
 	}
 	a->step = STEP_NONE;
@@ -300,9 +346,7 @@ static void handle(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap
 	if (step == STEP_ASKED)
 		note_answer(a, NULL);
 	fg_agent_fault(a, errors[outcome], 0);
-	if (outcome == FG_COAP_UNREADABLE && step == STEP_C2D)
-		a->c2d_wanted = false; /* until it has expired; the hint tells of others */
-	else
+	if (outcome != FG_COAP_UNREADABLE || !pass_over(a, step))
 		fg_agent_event(a, outcome == FG_COAP_NOT_SENT ? FG_SESSION_CLOSED
 							      : FG_SESSION_NO_ANSWER);
 }

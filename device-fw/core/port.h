@@ -49,7 +49,7 @@ struct fg_port {
 	void (*random)(void *ctx, void *out, size_t length); /* fit for tokens and jitter */
 
 	/* ---- network. 0, or a negative errno when it cannot even begin. */
-	int (*attach)(void *ctx); /* then fg_agent_network */
+	int (*attach)(void *ctx); /* then fg_agent_network, also when it is attached already */
 	void (*detach)(void *ctx);
 	/*
 	 * Then fg_agent_connected or fg_agent_disconnected. Peer verification is required, with the

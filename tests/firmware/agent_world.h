@@ -28,6 +28,7 @@ struct agent_world_answer {
 	const char *etag;   /* NULL: none */
 	const void *payload;
 	size_t length;
+	uint8_t block2; /* 0: no such option */
 };
 
 struct agent_world {
@@ -46,7 +47,7 @@ struct agent_world {
 	unsigned notes[FG_NOTE_TIME + 1];
 	uint8_t last_code; /* of FG_NOTE_RESPONSE */
 	/* what is under way */
-	uint8_t reply[256];
+	uint8_t reply[1280];
 	size_t reply_length;
 	int open_result;  /* 1: connected, 2: resumed, 3: failed */
 	int network_news; /* 1: attached */

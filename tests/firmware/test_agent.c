@@ -325,6 +325,64 @@ static void test_commands_are_carried_out_and_acknowledged(void **state)
 	assert_in_range(w.measured, 4, 6);
 }
 
+#define BLOCK_0_OF_1024_AND_MORE 0x0e
+
+static struct agent_world_answer queued_long(struct agent_world *world,
+					     const struct agent_world_request *r)
+{
+	static const uint8_t first_block[1024];
+	struct agent_world_answer answer = queued(world, r);
+
+	if (answer.length > 0 && strcmp(answer.payload, "long") == 0) {
+		answer.payload = first_block;
+		answer.length = sizeof(first_block);
+		answer.block2 = BLOCK_0_OF_1024_AND_MORE;
+	}
+	return answer;
+}
+
+static void test_a_message_that_is_too_long_holds_no_other_up(void **state)
+{
+	static const struct message messages[] = {
+		{"1", "long"}, {"2", "{\"interval\": 300}"}, {NULL, NULL}};
+
+	(void)state;
+	begin_counting();
+	w.answer = queued_long;
+	queue = messages;
+	agent_world_start(&w);
+	agent_world_run(&w, 50000);
+	assert_null(queue);
+	assert_int_equal(w.agent.interval_s, 300);
+	assert_int_equal(w.notes[FG_NOTE_COMMAND_REFUSED], 1);
+	assert_int_equal(w.handshakes, 1);
+}
+
+static struct agent_world_answer long_state(struct agent_world *world,
+					    const struct agent_world_request *r)
+{
+	static const uint8_t first_block[1024];
+
+	if (strcmp(r->path, "state") == 0)
+		return (struct agent_world_answer){.code = FG_COAP_CODE(2, 5),
+						   .payload = first_block,
+						   .length = sizeof(first_block),
+						   .block2 = BLOCK_0_OF_1024_AND_MORE};
+	return count_records(world, r);
+}
+
+static void test_a_state_that_is_too_long_costs_no_connection(void **state)
+{
+	(void)state;
+	begin_counting();
+	w.answer = long_state;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(10));
+	assert_int_equal(w.handshakes, 1);
+	assert_int_equal(agent_world_count(&w, "state"), 1);
+	assert_int_equal(taken.times[9], 1);
+}
+
 static bool acknowledged_when_rebooted;
 
 static struct agent_world_answer queued_reboot(struct agent_world *world,
@@ -446,6 +504,8 @@ int main(void)
 		cmocka_unit_test_setup(test_a_device_that_is_not_let_in_does_not_hammer, setup),
 		cmocka_unit_test_setup(test_server_that_is_gone_for_a_day_is_found_again, setup),
 		cmocka_unit_test_setup(test_commands_are_carried_out_and_acknowledged, setup),
+		cmocka_unit_test_setup(test_a_message_that_is_too_long_holds_no_other_up, setup),
+		cmocka_unit_test_setup(test_a_state_that_is_too_long_costs_no_connection, setup),
 		cmocka_unit_test_setup(test_reboot_waits_until_the_server_knows_that_we_have_it,
 				       setup),
 		cmocka_unit_test_setup(test_what_a_person_asks_for_is_answered, setup),
