@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the files of the agent: agent.c is the device, the others are what it does over one
- * protocol. */
+/* Between the files of the agent, from the top: agent.c; agent_coap.c and agent_mqtt.c;
+ * agent_command.c; agent_readings.c; agent_session.c. */
 #ifndef FG_DEVICE_AGENT_INTERNAL_H
 #define FG_DEVICE_AGENT_INTERNAL_H
 
@@ -26,12 +26,16 @@ extern const struct fg_agent_protocol fg_agent_coap;
 extern const struct fg_agent_protocol fg_agent_mqtt;
 #endif
 
+/* ---- the session */
+
 int64_t fg_agent_now(const struct fg_agent *a);
 /* An event of the session, and the actions that follow. May be called from anywhere, also from an
  * action. */
 void fg_agent_event(struct fg_agent *a, enum fg_session_event event);
 /* HOLD, for so long. */
 void fg_agent_hold(struct fg_agent *a, uint32_t seconds);
+/* Begins what is to be done next, if the session lets it and nothing is under way. */
+void fg_agent_work(struct fg_agent *a);
 void fg_agent_note(const struct fg_agent *a, struct fg_note *note);
 void fg_agent_fault(struct fg_agent *a, int error, uint8_t code);
 
@@ -42,9 +46,8 @@ bool fg_agent_bulk(const struct fg_agent *a);
 /* For fg_coap_client_compose and fg_mqtt_client_publish; arg is the agent. */
 int fg_agent_write_batch(void *arg, uint8_t *out, size_t room);
 void fg_agent_batch_taken(struct fg_agent *a, uint32_t elapsed_ms, uint8_t transmissions);
-/* The server cannot take it. False: it was one record, which is given up; else smaller ones are
- * tried. */
-bool fg_agent_batch_refused(struct fg_agent *a, uint8_t code);
+/* The server cannot take it: smaller ones are tried, until it is one record, which is given up. */
+void fg_agent_batch_refused(struct fg_agent *a, uint8_t code);
 
 /* ---- commands */
 void fg_agent_obey(struct fg_agent *a, const void *payload, size_t length, unsigned allowed);
