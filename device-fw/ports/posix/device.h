@@ -38,6 +38,7 @@ struct world {
 
 struct device {
 	struct world *world;
+	void *owner; /* whoever has made it, for its own use */
 	const struct credentials *credentials;
 	struct fg_config config;
 	struct fg_agent agent;

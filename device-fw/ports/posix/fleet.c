@@ -12,19 +12,22 @@
 
 #define US_PER_S       INT64_C(1000000)
 #define PROGRESS_EVERY (5 * US_PER_S)
+#define PATIENCE_S     10 /* for one that does not connect */
 
 struct fleet;
 
 struct member {
 	struct fleet *fleet;
 	struct device *device;
+	/* `start` is also when a device that is not connected yet is waited for no longer. */
 	struct loop_timer start, rebind, offline;
+	bool holds; /* one of the --connecting places */
 };
 
 struct fleet {
 	struct world *world;
 	struct member *members;
-	size_t count, connected, settled;
+	size_t count, begun, connected, settled;
 	uint64_t random;
 	int64_t begun_us, ready_us, stopped_us; /* 0: not yet */
 	uint64_t messages_at_ready, readings_at_ready, messages_at_stop, readings_at_stop;
@@ -59,11 +62,44 @@ static void in_seconds(struct fleet *f, struct loop_timer *t, double seconds)
 
 /* ---- what happens to one */
 
+static void begin_next(struct fleet *f);
+
+static void release_place(struct member *m)
+{
+	if (!m->holds)
+		return;
+	m->holds = false;
+	loop_cancel(m->fleet->world->loop, &m->start);
+	begin_next(m->fleet);
+}
+
+static void on_waited(void *arg)
+{
+	release_place(arg);
+}
+
 static void on_start(void *arg)
 {
 	struct member *m = arg;
 
+	if (m->holds) {
+		m->start.call = on_waited;
+		in_seconds(m->fleet, &m->start, PATIENCE_S);
+	}
 	device_start(m->device);
+}
+
+/* By its timer: as many as there are places may connect at once, and none inside of another's
+ * event. */
+static void begin_next(struct fleet *f)
+{
+	struct member *m;
+
+	if (f->begun == f->count)
+		return;
+	m = &f->members[f->begun++];
+	m->holds = true;
+	in_seconds(f, &m->start, 0);
 }
 
 static void on_rebind(void *arg)
@@ -92,7 +128,8 @@ static void begin_member(struct fleet *f, struct member *m)
 	m->start = (struct loop_timer){.call = on_start, .arg = m};
 	m->rebind = (struct loop_timer){.call = on_rebind, .arg = m};
 	m->offline = (struct loop_timer){.call = on_offline, .arg = m};
-	in_seconds(f, &m->start, o->ramp_s * chance(f));
+	if (o->ramp_s > 0)
+		in_seconds(f, &m->start, o->ramp_s * chance(f));
 	if (o->rebind_every_s > 0)
 		in_seconds(f, &m->rebind, o->ramp_s + o->rebind_every_s * chance(f));
 	if (o->offline_every_s > 0)
@@ -234,9 +271,9 @@ static void on_connected(struct world *w, struct device *d)
 {
 	struct fleet *f = w->owner;
 
-	(void)d;
 	if (++f->connected == f->count)
 		say_ready(f);
+	release_place(d->owner);
 }
 
 static void on_settled(struct world *w, struct device *d)
@@ -277,6 +314,7 @@ static int make_members(struct fleet *f, const struct credentials *c)
 			fprintf(stderr, "fieldgate-device: %s\n", error);
 			return -1;
 		}
+		m->device->owner = m;
 	}
 	return 0;
 }
@@ -294,6 +332,8 @@ static void run(struct fleet *f)
 		loop_at(f->world->loop, &f->progress, now_us(f) + PROGRESS_EVERY);
 	for (size_t i = 0; i < f->count; i++)
 		begin_member(f, &f->members[i]);
+	for (long i = 0; o->ramp_s <= 0 && i < o->connecting; i++)
+		begin_next(f);
 	loop_run(f->world->loop);
 	report(f);
 	loop_cancel(f->world->loop, &f->end);

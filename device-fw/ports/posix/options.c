@@ -84,7 +84,10 @@ static const struct option_row rows[] = {
 	 AT(persistent), 0, 0},
 	{TEXT, BOTH, "clock", "unknown|SECONDS", "it does not know the time, or is so much fast",
 	 AT(clock), 0, 0},
-	{REAL, FLEET, "ramp", "S", "spread the starts over so long (0)", AT(ramp_s), 0, DAYS_S},
+	{WHOLE, FLEET, "connecting", "N", "so many connect at the same time at the beginning (64)",
+	 AT(connecting), 1, DEVICES_MAX},
+	{REAL, FLEET, "ramp", "S", "instead: spread the starts over so long", AT(ramp_s), 0,
+	 DAYS_S},
 	{REAL, FLEET, "rebind-every", "S", "CoAP: a new local port, as NATs do", AT(rebind_every_s),
 	 0.1, DAYS_S},
 	{REAL, FLEET, "offline-every", "S", "lose the network", AT(offline_every_s), 0.1, DAYS_S},
@@ -294,6 +297,7 @@ void options_parse(struct options *o, int argc, char **argv)
 		.metrics = SENSORS_MAX,
 		.drain_s = 30,
 		.offline_for_s = 10,
+		.connecting = 64,
 		.seed = 1,
 	};
 	o->sectors = o->fleet ? 4 : 16;

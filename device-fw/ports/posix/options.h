@@ -26,7 +26,7 @@ struct options {
 	bool sleep, observe, persistent, no_cid, only_cbc;
 	const char *clock;
 	double ramp_s, rebind_every_s, offline_every_s, offline_for_s;
-	long seed;
+	long seed, connecting;
 
 	/* its network */
 	double loss, duplicate;
