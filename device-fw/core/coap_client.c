@@ -576,5 +576,6 @@ void fg_coap_client_init(struct fg_coap_client *c)
 
 	memset((uint8_t *)c + own, 0, sizeof(*c) - own);
 	c->random(c->ctx, &c->message_id, sizeof(c->message_id));
+	c->ids_from_ms = INT64_MIN / 2; /* none has been used */
 	fg_coap_client_reset(c);
 }

@@ -704,6 +704,24 @@ static void test_message_ids_begin_anywhere(void **state)
 	assert_int_not_equal(world_last(&w).id, first);
 }
 
+/* Wherever they have begun: there is nothing before them that could be mistaken for them. */
+static void test_first_message_ids_are_not_waited_for(void **state)
+{
+	(void)state;
+	w.now_ms = 0;
+	fg_coap_client_init(&w.client);
+	for (size_t i = 0; i < 0x8000; i++) {
+		struct world_reply r;
+
+		w.sent_count = w.given_count = 0;
+		get("a");
+		assert_int_equal(w.sent_count, 1);
+		r = world_ack(&w, "");
+		world_deliver(&w, &r);
+		w.now_ms += 1;
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -743,6 +761,7 @@ int main(void)
 		TEST(test_retransmission_that_cannot_be_sent_ends_the_request),
 		TEST(test_reset_forgets_the_request_without_a_word),
 		TEST(test_message_ids_begin_anywhere),
+		TEST(test_first_message_ids_are_not_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
