@@ -23,6 +23,7 @@
 #define BLOCK_MORE	  8u /* RFC 7959 section 2.2: NUM, M, SZX */
 #define BLOCK_SZX	  7u
 #define BLOCK_SZX_BITS	  4
+#define BLOCK_SZX_MAX	  6
 #define BLOCK_VALUE_MAX	  3
 #define NONE		  UINT32_MAX
 
@@ -127,6 +128,8 @@ static void put_target(struct fg_coap_writer *w, const struct fg_coap_request *r
 	fg_coap_option_split(w, FG_COAP_OPTION_URI_QUERY, r->query, '&');
 	if (r->accept >= 0)
 		fg_coap_option_uint(w, FG_COAP_OPTION_ACCEPT, (uint32_t)r->accept);
+	if (FG_COAP_BLOCK_SZX < BLOCK_SZX_MAX && r->method == FG_COAP_GET)
+		fg_coap_option_uint(w, FG_COAP_OPTION_BLOCK2, FG_COAP_BLOCK_SZX);
 }
 
 static void start(struct fg_coap_client *c, size_t length, bool registering, bool fetching)

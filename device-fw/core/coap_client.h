@@ -22,6 +22,11 @@
 #ifndef FG_COAP_BODY_MAX
 #define FG_COAP_BODY_MAX 512 /* bytes of a response that comes in several blocks */
 #endif
+#ifndef FG_COAP_BLOCK_SZX
+#define FG_COAP_BLOCK_SZX                                                                          \
+	6 /* GET: the longest block we have room for is 2^(4 + this); below 6, 1,024 bytes, the    \
+	     server is told (RFC 7959 section 2.4) */
+#endif
 #ifndef FG_COAP_OBSERVED_MAX
 #define FG_COAP_OBSERVED_MAX 48 /* bytes of a request for what is observed, without ETag */
 #endif
