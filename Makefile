@@ -14,7 +14,7 @@ include build.mk
 JOBS = $(if $(findstring -j,$(MAKEFLAGS))$(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: help run stop env settings build programs deps deps-present test unit unit-programs test-programs integration lint \
-	fuzz fuzz-programs bench bench-coap tls-report crypto-speed crypto-speed-programs clean
+	fuzz fuzz-programs bench bench-coap tls-report crypto-speed crypto-speed-programs footprint m33 clean
 
 #: Fieldgate: devices over MQTT and CoAP in, rows in PostgreSQL out.
 #: On Debian 12 or 13 `make run` is all it takes: packages that are missing are installed.
@@ -45,9 +45,10 @@ deps: ## Build Mbed TLS and libcoap for the CoAP server, once; they are kept out
 	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 
 test: ## Install what tests need, build, run all tests; the last line counts them
-	@bin/install-deps test
+	@bin/install-deps test firmware
 	@deps/build --mode $(DEPS_MODE) --make $(B)/deps.mk
 	@$(MAKE) $(JOBS) build unit-programs test-programs
+	@$(MAKE) m33
 	@bin/lib/run-tests all $(MODE)
 
 unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
@@ -57,8 +58,9 @@ unit: ## Run the unit tests only; MODE=asan runs them under the sanitizers
 	@bin/lib/run-tests unit $(MODE)
 
 integration: ## Run the integration tests only; PYTEST_ARGS='-k name' picks some
-	@bin/install-deps test
+	@bin/install-deps test firmware
 	@$(MAKE) $(JOBS) build test-programs
+	@$(MAKE) m33
 	@bin/lib/run-tests integration $(MODE)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, SPDX lines
@@ -93,6 +95,12 @@ crypto-speed: ## Measure P-256 and SHA-256 with our hooks and with Mbed TLS's ow
 	@$(MAKE) $(JOBS) crypto-speed-programs
 	@for program in $(CRYPTO_SPEED); do echo "$$program"; $$program; done
 
+footprint: ## ROM and RAM of the firmware on a Cortex-M33, as measured in an emulator; fails above the limits
+	@bin/install-deps test firmware
+	@$(MAKE) $(JOBS) build
+	@$(MAKE) m33
+	@exec /usr/bin/python3 tests/bench/footprint.py
+
 settings: ## Print the settings of fieldgate.conf as README.md shows them
 	@bin/install-deps run
 	@$(MAKE) $(JOBS) $(B)/tools/print_settings >&2
@@ -117,6 +125,11 @@ clean: ## Remove what was built (build/); the stack's data in run/ stays
 
 deps-present:
 	@bin/install-deps --check run || { echo 'make run and make test install it.' >&2; exit 1; }
+
+# Where its compiler cannot be installed (FIELDGATE_SKIP_DEPS), the tests of it are skipped, and say so.
+m33:
+	@command -v arm-none-eabi-gcc >/dev/null || { echo 'No arm-none-eabi-gcc: nothing is built for Cortex-M33.' >&2; exit 0; }; \
+		deps/build --mode m33 --make build/m33/deps.mk && $(MAKE) $(JOBS) m33-images
 
 unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS) $(FIRMWARE_TESTS) $(POSIX_TESTS)
 

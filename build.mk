@@ -171,6 +171,9 @@ $(POSIX_TESTS): %: %.o $(POSIX_TEST_HELPERS) $(DEVICE_PORT_LIB) $(DEVICE_LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEVICE_PORT_LIB) $(DEVICE_LIB) $(DEVICE_DEPS_LIBS) \
 		$(PKG_LIBS) -lcmocka -lm $(shell sed -n 's/^.*LINK: //p' $(patsubst $(B)/mbedtls-plain/%,%.c,$@))
 
+# The same core on a bare Cortex-M33.
+include device-fw/ports/qemu_m33/build.mk
+
 # fieldgate-coap. Everything but its main file is an archive, so that tests link what they test.
 COAP_LIB := $(B)/libfieldgate-coap.a
 COAP_LIB_OBJ := $(patsubst %.c,$(B)/mbedtls/%.o,$(wildcard coap-server/*/*.c))
