@@ -344,15 +344,16 @@ static void run(struct fleet *f)
 
 int run_fleet(struct world *w, const struct credentials *c, size_t count)
 {
-	struct fleet f = {.world = w,
-			  .count = count,
-			  .random = (uint64_t)w->options->seed * UINT64_C(0x9e3779b97f4a7c15) | 1};
+	static struct fleet f; /* the process has one */
 	int status = 1;
 
 	if (w->options->state && mkdir(w->options->state, 0700) != 0 && errno != EEXIST) {
 		fprintf(stderr, "fieldgate-device: %s: %s\n", w->options->state, strerror(errno));
 		return 1;
 	}
+	f = (struct fleet){.world = w,
+			   .count = count,
+			   .random = (uint64_t)w->options->seed * UINT64_C(0x9e3779b97f4a7c15) | 1};
 	f.members = calloc(count, sizeof(*f.members));
 	w->owner = &f;
 	w->interrupted = on_interrupted;

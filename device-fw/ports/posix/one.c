@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One device, and a person at it. */
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "device-fw/ports/posix/commands.h"
@@ -88,10 +86,11 @@ static void report(const struct one *one)
 
 int run_one(struct world *w, const struct credentials *c)
 {
-	struct one one = {.world = w};
+	static struct one one; /* the process has one */
 	char error[512];
 	int rc;
 
+	one.world = w;
 	w->owner = &one;
 	w->settled = on_settled;
 	w->interrupted = on_quit;
