@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nRF9160 DK: button 1 is GET, 1 and 2 together PUT, 2 alone a reading now. Thingy:91 has one button:
- * pressed it is GET, held for two seconds PUT.
+ * nRF9160 DK: button 1 is GET, 1 and 2 together PUT, 2 alone a reading now. Thingy:91 has one
+ * button: pressed it is GET, held for two seconds PUT.
  */
 #include "buttons.h"
 

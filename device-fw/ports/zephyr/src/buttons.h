@@ -4,8 +4,8 @@
 #define FIELDGATE_BUTTONS_H
 
 enum button_press {
-	BUTTON_PRESS_GET,     /* CoAP: GET, the answer is logged */
-	BUTTON_PRESS_PUT,     /* CoAP: PUT, the answer is logged */
+	BUTTON_PRESS_GET,     /* CoAP: GET, the answer is logged; MQTT: as PUBLISH */
+	BUTTON_PRESS_PUT,     /* CoAP: PUT, the answer is logged; MQTT: as PUBLISH */
 	BUTTON_PRESS_PUBLISH, /* a reading now, over either transport */
 };
 

@@ -32,8 +32,10 @@ LOG_MODULE_REGISTER(fieldgate, CONFIG_FIELDGATE_LOG_LEVEL);
 
 #define QUEUE_LENGTH 16
 #define MS_PER_HOUR  (3600 * MSEC_PER_SEC)
-/* Where a person's GET and PUT go: a value of the device's own (docs/state.md). */
-#define BUTTON_RESOURCE "store/button"
+/* A person's GET has an answer with a payload always, 2.05; his PUT is a reading, 2.04
+ * (docs/messages.md). */
+#define BUTTON_GET "time"
+#define BUTTON_PUT "msg/d2c"
 
 struct event {
 	int32_t value;
@@ -67,26 +69,37 @@ static void on_button_press(enum button_press press)
 	app_post(APP_BUTTON, press);
 }
 
+/* {"button": how often}. Two of them: the bytes of one under way must stay as they are. */
+static int put_button(void)
+{
+	static uint8_t readings[2][16];
+	static uint32_t pressed;
+	struct fg_cbor_writer w;
+	int rc;
+
+	fg_cbor_begin(&w, readings[pressed % 2], sizeof(readings[0]));
+	fg_cbor_map(&w, 1);
+	fg_cbor_string(&w, "button");
+	fg_cbor_uint(&w, pressed + 1);
+	rc = fg_agent_put(&agent, BUTTON_PUT, FG_COAP_FORMAT_CBOR, w.buffer, w.length);
+	pressed += rc == 0;
+	return rc;
+}
+
+/* There is no GET or PUT in MQTT: there, each is a reading, too. */
 static void on_button(enum button_press press)
 {
-	static const char pressed[] = "pressed";
-	int rc = 0;
+	int rc = -ENOTSUP;
 
-	switch (press) {
-	case BUTTON_PRESS_GET:
-		rc = fg_agent_get(&agent, BUTTON_RESOURCE);
-		break;
-	case BUTTON_PRESS_PUT:
-		rc = fg_agent_put(&agent, BUTTON_RESOURCE, FG_COAP_FORMAT_TEXT, pressed,
-				  sizeof(pressed) - 1);
-		break;
-	case BUTTON_PRESS_PUBLISH:
+	if (press == BUTTON_PRESS_GET)
+		rc = fg_agent_get(&agent, BUTTON_GET);
+	else if (press == BUTTON_PRESS_PUT)
+		rc = put_button();
+	if (rc == -ENOTSUP)
 		fg_agent_measure(&agent);
-		break;
-	}
-	if (rc != 0)
+	else if (rc != 0)
 		LOG_WRN("The button does nothing: %s",
-			rc == -EBUSY ? "the last one is under way" : "this is for CoAP");
+			rc == -EBUSY ? "the last one is under way" : "it is not the time for it");
 }
 
 /* With a farewell to the server and to the network: else the modem counts it as a fault. */
