@@ -2,7 +2,6 @@
 #include "jwt.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <zephyr/kernel.h>
@@ -35,62 +34,22 @@ int jwt_make(const char *device, uint32_t security_tag, int64_t wall_ms, char *o
 
 #else
 
+#include "jws.h"
 #include "key.h"
-
-/* base64url without padding (RFC 7515 section 2). The number of characters, or -EMSGSIZE. */
-static int write_base64url(char *out, size_t size, const uint8_t *bytes, size_t length)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	uint32_t bits = 0;
-	int held = 0;
-	size_t n = 0;
-
-	if (size < (length * 4 + 2) / 3)
-		return -EMSGSIZE;
-	for (size_t i = 0; i < length; i++) {
-		bits = bits << 8 | bytes[i];
-		for (held += 8; held >= 6; held -= 6)
-			out[n++] = digits[bits >> (held - 6) & 63];
-	}
-	if (held > 0)
-		out[n++] = digits[bits << (6 - held) & 63];
-	return (int)n;
-}
 
 int jwt_make(const char *device, uint32_t security_tag, int64_t wall_ms, char *out, size_t size)
 {
-	static const char header[] = "{\"alg\":\"ES256\",\"typ\":\"JWT\"}";
-	char claims[128];
 	uint8_t signature[KEY_SIGNATURE_LENGTH];
-	uint32_t now_s = (uint32_t)(wall_ms / MSEC_PER_SEC);
-	size_t at;
-	int n;
+	int at, rc;
 
 	ARG_UNUSED(security_tag);
 	if (wall_ms == 0)
 		return -EAGAIN;
-	n = snprintf(claims, sizeof(claims), "{\"sub\":\"%s\",\"iat\":%u,\"exp\":%u}", device,
-		     now_s, now_s + LIFE_S);
-	if (n >= (int)sizeof(claims))
-		return -EMSGSIZE;
-	n = write_base64url(out, size, (const uint8_t *)header, sizeof(header) - 1);
-	if (n < 0 || (size_t)n + 1 >= size)
-		return -EMSGSIZE;
-	at = (size_t)n;
-	out[at++] = '.';
-	n = write_base64url(out + at, size - at, (const uint8_t *)claims, strlen(claims));
-	if (n < 0 || at + (size_t)n + 1 >= size)
-		return -EMSGSIZE;
-	at += (size_t)n;
-	n = key_init();
-	if (n == 0)
-		n = key_sign(out, at, signature);
-	if (n != 0)
-		return n;
-	out[at++] = '.';
-	n = write_base64url(out + at, size - at, signature, sizeof(signature));
-	return n < 0 ? n : (int)at + n;
+	at = jws_begin(out, size, device, (uint32_t)(wall_ms / MSEC_PER_SEC), LIFE_S);
+	if (at < 0)
+		return at;
+	rc = key_sign(out, (size_t)at, signature);
+	return rc != 0 ? rc : jws_end(out, size, (size_t)at, signature);
 }
 
 #endif
