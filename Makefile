@@ -135,6 +135,6 @@ unit-programs: deps-present $(UNIT_TESTS) $(DEPS_TESTS) $(COAP_TESTS) $(FIRMWARE
 
 crypto-speed-programs: deps-present $(CRYPTO_SPEED)
 
-test-programs: deps-present $(MQTT_LOAD) $(COAP_CLIENT) $(TOOLS) $(BENCH_PROGRAMS)
+test-programs: deps-present $(PROVISION_SHELL) $(MQTT_LOAD) $(COAP_CLIENT) $(TOOLS) $(BENCH_PROGRAMS)
 
 fuzz-programs: $(FUZZ_PROGRAMS)

@@ -104,11 +104,16 @@ $(B)/tests/bench/message_sizes: $(DEVICE_LIB)
 FIRMWARE_TEST_SRC := $(wildcard tests/firmware/test_*.c)
 FIRMWARE_TEST_HELPERS := $(patsubst %.c,$(B)/%.o,$(filter-out $(FIRMWARE_TEST_SRC),$(wildcard tests/firmware/*.c)))
 # Of the Zephyr port what needs nothing of Zephyr's.
-FIRMWARE_TEST_HELPERS += $(patsubst %,$(B)/device-fw/ports/zephyr/src/%.o,encode gesture jws thingy52)
+FIRMWARE_TEST_HELPERS += $(patsubst %,$(B)/device-fw/ports/zephyr/src/%.o,console encode gesture jws thingy52)
 FIRMWARE_TESTS := $(FIRMWARE_TEST_SRC:%.c=$(B)/%)
 $(FIRMWARE_TESTS): $(B)/%: $(B)/%.o $(FIRMWARE_TEST_HELPERS) $(DEVICE_LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEVICE_LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
+
+# Its provisioning shell between two terminals.
+PROVISION_SHELL := $(B)/tests/harness/provision_shell
+$(PROVISION_SHELL): $(B)/tests/harness/provision_shell.o $(B)/device-fw/ports/zephyr/src/console.o
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^
 
 # What these test is no part of libfieldgate.a.
 $(B)/tests/unit/test_plugin_sessions: $(B)/plugin/sessions.o
