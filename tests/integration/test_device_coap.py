@@ -293,8 +293,7 @@ def test_kills_at_any_moment_lose_and_repeat_nothing(coap, devices, tmp_path):
         device.start()
     device.running()
     device.read()
-    # What is written as recorded is in the flash; a reading of the moment of the kill may be in the flash and not there.
-    device.wait(lambda: device.acknowledged() >= device.taken(), 60, "that all is acknowledged")
+    # At the moment of a kill a reading may be in the flash, or marked as acknowledged there, before anything says so.
     device.wait(lambda: device.status()["waiting"] == 0, 60, "that nothing waits")
     coap.stored()
     seqs = coap.seqs("dev-1")

@@ -72,7 +72,8 @@ def test_devices_that_stay_awake_keep_their_sessions(coap, fleets, tmp_path):
         coap, fleets, tmp_path, coap.psk(*ids()), interval=1, rebind_every=0.5, count=5, metrics=3
     )  # fmt: skip
     figures = fleet.figures(120)
-    assert figures["handshakes"] == DEVICES and figures["acknowledged"] == 5 * DEVICES, figures
+    assert figures["acknowledged"] == 5 * DEVICES, figures
+    assert figures["handshakes"] == DEVICES, figures
     stored_once(coap, fleet)
     assert coap.value("select count(*) from telemetry where light is null and temperature is not null") == 5 * DEVICES
 
