@@ -109,6 +109,7 @@ FIRMWARE_TESTS := $(FIRMWARE_TEST_SRC:%.c=$(B)/%)
 $(FIRMWARE_TESTS): $(B)/%: $(B)/%.o $(FIRMWARE_TEST_HELPERS) $(DEVICE_LIB)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEVICE_LIB) $(PKG_LIBS) -lcmocka -lm \
 		$(shell sed -n 's/^.*LINK: //p' $*.c)
+$(B)/tests/firmware/test_m33_heap: $(B)/device-fw/ports/qemu_m33/heap.o
 
 # Its provisioning shell between two terminals.
 PROVISION_SHELL := $(B)/tests/harness/provision_shell
