@@ -69,7 +69,7 @@ def test_everything_that_happens_to_devices_loses_and_repeats_nothing(coap, flee
 def test_devices_that_stay_awake_keep_their_sessions(coap, fleets, tmp_path):
     coap.started()
     fleet = over_coap(
-        coap, fleets, tmp_path, coap.psk(*ids()), interval=1, rebind_every=0.5, count=5, metrics=3
+        coap, fleets, tmp_path, coap.psk(*ids()), interval=1, rebind_every=2, count=5, metrics=3
     )  # fmt: skip
     figures = fleet.figures(120)
     assert figures["acknowledged"] == 5 * DEVICES, figures
