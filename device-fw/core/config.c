@@ -12,6 +12,8 @@
 /* The last wait is 2^10 times the first: 34 minutes for 2 s (RFC 7252 section 4.8 has 4). */
 #define RETRANSMIT_MAX 10
 
+#define BATCH_MAX 23 /* the head of its array is one byte */
+
 void fg_config_defaults(struct fg_config *config, enum fg_transport transport,
 			enum fg_credential credential)
 {
@@ -71,7 +73,7 @@ int fg_config_check(const struct fg_config *config, const char **what)
 		*what = "target";
 	else if (config->interval_s < FG_INTERVAL_MIN_S || config->interval_s > FG_INTERVAL_MAX_S)
 		*what = "interval_s";
-	else if (config->batch_max == 0)
+	else if (config->batch_max == 0 || config->batch_max > BATCH_MAX)
 		*what = "batch_max";
 	else if (!is_session(&config->session))
 		*what = "session";

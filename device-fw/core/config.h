@@ -19,7 +19,7 @@ struct fg_config {
 	uint16_t keepalive_s;  /* MQTT: 1200 */
 	bool observe; /* CoAP: stay awake and be told at once, instead of asking after each post */
 	bool clean_session; /* MQTT */
-	uint8_t batch_max;  /* records in a message: 16 */
+	uint8_t batch_max;  /* records in a message, up to 23: 16 */
 	struct fg_session_config session;
 	struct fg_coap_settings coap;
 };

@@ -152,13 +152,17 @@ static void test_interval_is_from_a_second_to_a_week(void **state)
 	assert_refused(&c, "interval_s");
 }
 
-static void test_batch_holds_a_record_at_least(void **state)
+static void test_batch_holds_a_record_at_least_and_what_its_head_can_say(void **state)
 {
 	struct fg_config c = coap();
 
 	(void)state;
 	c.batch_max = 1;
 	assert_taken(&c);
+	c.batch_max = 23;
+	assert_taken(&c);
+	c.batch_max = 24;
+	assert_refused(&c, "batch_max");
 	c.batch_max = 0;
 	assert_refused(&c, "batch_max");
 }
@@ -227,7 +231,7 @@ int main(void)
 		cmocka_unit_test(test_target),
 		cmocka_unit_test(test_jwt_is_for_coap_only),
 		cmocka_unit_test(test_interval_is_from_a_second_to_a_week),
-		cmocka_unit_test(test_batch_holds_a_record_at_least),
+		cmocka_unit_test(test_batch_holds_a_record_at_least_and_what_its_head_can_say),
 		cmocka_unit_test(test_no_wait_of_a_session_is_nothing),
 		cmocka_unit_test(test_backing_off_never_begins_above_its_end),
 		cmocka_unit_test(test_retransmissions_end),
