@@ -62,7 +62,7 @@ int fg_agent_init(struct fg_agent *a, const struct fg_port *port, void *ctx,
 	a->interval_s = load_number(a, "interval", config->interval_s);
 	if (a->interval_s < FG_INTERVAL_MIN_S || a->interval_s > FG_INTERVAL_MAX_S)
 		a->interval_s = config->interval_s;
-	a->last_command = load_number(a, "command", 0);
+	a->last_command = load_number(a, "command", INT32_MIN);
 	a->protocol = protocol_for(config->target.transport);
 	a->protocol->init(a);
 	rc = fg_backlog_mount(&a->backlog);
@@ -83,6 +83,17 @@ void fg_agent_stop(struct fg_agent *a)
 	fg_agent_event(a, FG_SESSION_STOP);
 }
 
+/* What is under way in a connection that is kept waits for it, or there would be no use in keeping
+ * it. */
+static int64_t poll_protocol(struct fg_agent *a, int64_t now_ms)
+{
+	enum fg_session_state state = a->session.state;
+	bool open = state == FG_SESSION_RUNNING || state == FG_SESSION_AUTHENTICATING ||
+		    (state == FG_SESSION_SLEEPING && a->protocol->lives_while_kept);
+
+	return open && a->linked ? a->protocol->poll(a, now_ms) : INT64_MAX;
+}
+
 int64_t fg_agent_poll(struct fg_agent *a)
 {
 	int64_t now_ms = fg_agent_now(a), due_ms;
@@ -92,7 +103,7 @@ int64_t fg_agent_poll(struct fg_agent *a)
 	measure_when_due(a, now_ms);
 	if (now_ms >= a->session.deadline_ms)
 		fg_agent_event(a, FG_SESSION_TIMER);
-	due_ms = a->linked ? a->protocol->poll(a, now_ms) : INT64_MAX;
+	poll_protocol(a, now_ms);
 	fg_agent_work(a);
 	if (a->reboot_wanted && a->session.state == FG_SESSION_RUNNING && !a->protocol->busy(a)) {
 		a->reboot_wanted = false;
@@ -101,8 +112,7 @@ int64_t fg_agent_poll(struct fg_agent *a)
 		return INT64_MAX;
 	}
 	/* What that has begun may be due earlier. */
-	if (a->linked)
-		due_ms = a->protocol->poll(a, now_ms);
+	due_ms = poll_protocol(a, now_ms);
 	if (due_ms > a->session.deadline_ms)
 		due_ms = a->session.deadline_ms;
 	return due_ms < a->measure_at_ms ? due_ms : a->measure_at_ms;

@@ -22,12 +22,13 @@ void fg_agent_obey(struct fg_agent *a, const void *payload, size_t length, unsig
 		fg_agent_note(a, &note);
 		return;
 	}
-	command.present &= allowed;
+	/* What is not allowed because the message may come again is so if it has a number. */
+	if (!(command.present & allowed & FG_COMMAND_ID))
+		command.present &= allowed;
 	if (command.present & FG_COMMAND_ID) {
 		if (command.id == a->last_command)
 			return;
 		a->last_command = command.id;
-		a->port->save(a->ctx, "command", &command.id, sizeof(command.id));
 	}
 	if ((command.present & ~(unsigned)FG_COMMAND_ID) == 0)
 		return;
@@ -39,4 +40,7 @@ void fg_agent_obey(struct fg_agent *a, const void *payload, size_t length, unsig
 	/* Not before the cloud knows that we have it, or it would come again. */
 	if (command.present & FG_COMMAND_REBOOT)
 		a->reboot_wanted = true;
+	/* Last: if the power fails before, it comes again, and is carried out. */
+	if (command.present & FG_COMMAND_ID)
+		a->port->save(a->ctx, "command", &command.id, sizeof(command.id));
 }

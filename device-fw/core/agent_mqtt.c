@@ -21,7 +21,7 @@ static bool mqtt_work(struct fg_agent *a)
 	int rc;
 
 	a->report_wanted = false; /* there is no state over MQTT */
-	if (a->backlog.waiting == 0)
+	if (a->reboot_wanted || a->backlog.waiting == 0)
 		return false;
 	fg_topic_d2c(topic, sizeof(topic), a->config->device, fg_agent_bulk(a) ? "bulk" : NULL);
 	rc = fg_mqtt_client_publish(&a->mqtt, topic, fg_agent_write_batch, a, false,
@@ -57,18 +57,23 @@ static void handle(void *ctx, enum fg_mqtt_outcome outcome, const struct fg_mqtt
 		fg_agent_batch_taken(a, event->elapsed_ms, 1);
 		break;
 	case FG_MQTT_MESSAGE:
-		fg_agent_obey(a, event->payload, event->length, ~0u);
+		/* It may come again after each reboot. */
+		fg_agent_obey(a, event->payload, event->length,
+			      event->duplicate || event->retained ? ~(unsigned)FG_COMMAND_REBOOT
+								  : ~0u);
 		break;
 	case FG_MQTT_TOO_LONG:
 		fg_agent_fault(a, -EMSGSIZE, 0);
 		break;
+	/* Also of a connection that is kept: it is not to be resumed. */
 	case FG_MQTT_SILENT:
-		fg_agent_fault(a, -ETIMEDOUT, 0);
-		fg_agent_event(a, FG_SESSION_NO_ANSWER);
-		break;
 	case FG_MQTT_MALFORMED:
 	case FG_MQTT_NOT_SENT:
-		fg_agent_fault(a, outcome == FG_MQTT_MALFORMED ? -EBADMSG : -EIO, 0);
+		fg_agent_fault(a,
+			       outcome == FG_MQTT_SILENT      ? -ETIMEDOUT
+			       : outcome == FG_MQTT_MALFORMED ? -EBADMSG
+							      : -EIO,
+			       0);
 		fg_agent_event(a, FG_SESSION_CLOSED);
 		break;
 	}

@@ -289,6 +289,7 @@ static bool receive_publish(struct fg_mqtt_client *c)
 	uint32_t payload_at = topic_end(c) + (wants_ack ? 2 : 0);
 	enum fg_mqtt_outcome outcome = FG_MQTT_TOO_LONG;
 	struct fg_mqtt_event event = {.duplicate = c->header & DUP,
+				      .retained = c->header & RETAIN,
 				      .length = c->remaining - payload_at};
 
 	if (payload_at > c->remaining || (wants_ack && c->received_id == 0))

@@ -45,6 +45,7 @@ struct fg_mqtt_event {
 	uint8_t return_code;  /* REFUSED: of CONNACK (section 3.2.2.3), 0x80 of SUBACK */
 	bool session_present; /* CONNECTED */
 	bool duplicate;	      /* MESSAGE, TOO_LONG: it may have been given before */
+	bool retained;	      /* the same: it was there before we subscribed, and stays */
 	const char *topic;    /* MESSAGE: not ended by NUL */
 	size_t topic_length;
 	const uint8_t *payload; /* until `handle` returns */

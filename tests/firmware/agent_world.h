@@ -18,6 +18,7 @@ struct agent_world_request {
 	char path[32];
 	uint8_t etag[8];
 	uint8_t etag_length;
+	bool observe;
 	uint8_t payload[FG_COAP_REQUEST_MAX];
 	size_t length;
 };
@@ -28,13 +29,14 @@ struct agent_world_answer {
 	const char *etag;   /* NULL: none */
 	const void *payload;
 	size_t length;
-	uint8_t block2; /* 0: no such option */
+	uint8_t block2, observe; /* 0: no such option */
 };
 
 struct agent_world {
 	struct fg_agent agent;
 	struct fg_config config;
 	int64_t now_ms, wall_offset_ms;
+	int64_t round_trip_ms;
 	bool wall_known;
 	bool network, server; /* they are there */
 	bool connected, kept;
@@ -42,6 +44,8 @@ struct agent_world {
 	/* Decides on each request; agent_world_take unless it is changed. */
 	struct agent_world_answer (*answer)(struct agent_world *w,
 					    const struct agent_world_request *r);
+	/* MQTT: takes what the device sends, and answers by agent_world_reply. */
+	void (*broker)(struct agent_world *w, const uint8_t *bytes, size_t length);
 	struct agent_world_request requests[WORLD_REQUESTS];
 	size_t request_count;
 	unsigned notes[FG_NOTE_TIME + 1];
@@ -63,6 +67,8 @@ void agent_world_start(
 void agent_world_run(struct agent_world *w, int64_t until_ms);
 size_t agent_world_count(const struct agent_world *w, const char *path); /* requests */
 const struct agent_world_request *agent_world_last(const struct agent_world *w, const char *path);
+/* Bytes for the device, a round trip from now, behind those that are on their way. */
+void agent_world_reply(struct agent_world *w, const void *bytes, size_t length);
 /* Takes everything, and knows what time it is: 1700000000. */
 struct agent_world_answer agent_world_take(struct agent_world *w,
 					   const struct agent_world_request *r);
