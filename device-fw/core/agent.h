@@ -42,7 +42,7 @@ struct fg_agent {
 	int64_t measure_at_ms, state_at_ms;
 	uint32_t pending; /* events of the session that came while it was stepping, as bits */
 	uint32_t hold_ms;
-	int32_t last_command; /* its id; 0: none */
+	int32_t last_command; /* its id; INT32_MIN: none */
 	struct fg_backlog_cursor batch_last;
 	uint32_t batch_first_seq;
 	uint8_t batch_count, batch_limit;
@@ -50,7 +50,8 @@ struct fg_agent {
 	uint8_t etag_length;
 	uint8_t etag[FG_COAP_ETAG_MAX]; /* of the message that we have and the server does not know
 					   we have */
-	bool stepping, linked, time_asked, c2d_wanted, report_wanted, observing, reboot_wanted;
+	bool stepping, linked, time_asked, c2d_wanted, report_wanted, observing, reboot_wanted,
+		batch_was_last;
 	struct fg_coap_request asked; /* by a person; method 0: nothing */
 	union {
 		struct fg_coap_client coap;

@@ -14,7 +14,11 @@
 #define BAD_REQUEST	  FG_COAP_CODE(4, 0)
 #define TOO_LARGE	  FG_COAP_CODE(4, 13)
 #define TOO_MANY_REQUESTS FG_COAP_CODE(4, 29)
+#define UNAVAILABLE	  FG_COAP_CODE(5, 3)
 #define IS_SUCCESS(code)  ((code) >> 5 == 2)
+
+/* A server that says it was earlier does not know. 2020, in seconds. */
+#define EARLIEST_TIME 1577836800
 
 enum step {
 	STEP_NONE,
@@ -45,6 +49,7 @@ static void request(struct fg_agent *a, enum step step, const struct fg_coap_req
 	int rc;
 
 	a->step = (uint8_t)step;
+	a->batch_was_last = step == STEP_BATCH;
 	if (write)
 		rc = fg_coap_client_compose(&a->coap, r, write, a, fg_agent_now(a));
 	else
@@ -118,6 +123,8 @@ static void get_c2d(struct fg_agent *a)
 		NULL);
 }
 
+/* Readings come first, but not twice in a row when there is anything else: they may come faster
+ * than they go, and a command would wait for ever. */
 static bool coap_work(struct fg_agent *a)
 {
 	static const struct fg_coap_request one = {.method = FG_COAP_POST,
@@ -133,15 +140,20 @@ static bool coap_work(struct fg_agent *a)
 						      .format = FG_COAP_FORMAT_CBOR,
 						      .accept = FG_COAP_FORMAT_NONE};
 
+	bool state_due = fg_agent_now(a) >= a->state_at_ms;
+	bool others = a->c2d_wanted || state_due || a->report_wanted;
+
 	if (a->asked.method != 0)
 		request(a, STEP_ASKED, &a->asked, NULL);
+	else if (a->reboot_wanted && !a->c2d_wanted)
+		return false;
 	else if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
 		get(a, STEP_TIME, "time");
-	else if (a->backlog.waiting > 0)
+	else if (a->backlog.waiting > 0 && !(a->batch_was_last && others))
 		request(a, STEP_BATCH, fg_agent_bulk(a) ? &bulk : &one, fg_agent_write_batch);
 	else if (a->c2d_wanted)
 		get_c2d(a);
-	else if (fg_agent_now(a) >= a->state_at_ms)
+	else if (state_due)
 		get(a, STEP_STATE, "state");
 	else if (a->report_wanted)
 		request(a, STEP_REPORT, &report, write_report);
@@ -162,7 +174,8 @@ static void take_time(struct fg_agent *a, const struct fg_coap_response *r)
 	a->time_asked = true;
 	fg_cbor_read(&reader, r->payload, r->length);
 	if (!IS_SUCCESS(r->code) || fg_cbor_next(&reader, &item) != 0 ||
-	    item.type != FG_CBOR_UINT || item.value > INT32_MAX * UINT64_C(100))
+	    item.type != FG_CBOR_UINT || item.value < EARLIEST_TIME ||
+	    item.value > INT32_MAX * UINT64_C(100))
 		return;
 	note.wall_ms = (int64_t)item.value * 1000 + r->elapsed_ms / 2;
 	a->port->set_wall_ms(a->ctx, note.wall_ms);
@@ -170,14 +183,14 @@ static void take_time(struct fg_agent *a, const struct fg_coap_response *r)
 }
 
 /* What has an ETag waits behind it until the next request has said that we have it. False: we had
- * it already. */
+ * it already, and if the last request has said so there is no use in asking again. */
 static bool keep_etag(struct fg_agent *a, const uint8_t *etag, uint8_t length)
 {
 	bool is_new = length != a->etag_length || memcmp(a->etag, etag, length) != 0;
 
 	a->etag_length = length;
 	memcpy(a->etag, etag, length);
-	a->c2d_wanted = length > 0;
+	a->c2d_wanted = length > 0 && is_new;
 	return is_new;
 }
 
@@ -210,8 +223,11 @@ static void take_state(struct fg_agent *a, const struct fg_coap_response *r)
 static void take_success(struct fg_agent *a, enum step step, const struct fg_coap_response *r)
 {
 	if (r->length == sizeof(hint) && memcmp(r->payload, hint, sizeof(hint)) == 0 &&
-	    step != STEP_C2D)
+	    step != STEP_C2D) {
 		a->c2d_wanted = true;
+		/* We have not been told: the server may have ended it without a word. */
+		a->observing = false;
+	}
 	if (step == STEP_BATCH)
 		fg_agent_batch_taken(a, r->elapsed_ms, r->transmissions);
 	else if (step == STEP_C2D)
@@ -262,7 +278,9 @@ static void take_response(struct fg_agent *a, enum step step, const struct fg_co
 		take_login(a, r);
 		return;
 	}
-	if (step == STEP_TIME || step == STEP_LOGIN_TIME) {
+	/* What has no time would have the time of receipt: that is not for a moment's trouble. */
+	if ((step == STEP_TIME || step == STEP_LOGIN_TIME) && r->code != TOO_MANY_REQUESTS &&
+	    r->code != UNAVAILABLE) {
 		take_time(a, r);
 		if (step == STEP_LOGIN_TIME)
 			authenticate(a);
@@ -332,10 +350,12 @@ static void handle(void *ctx, enum fg_coap_outcome outcome, const struct fg_coap
 		return;
 	}
 	if (outcome == FG_COAP_NOTIFICATION) {
-		if (IS_SUCCESS(r->code))
+		if (IS_SUCCESS(r->code)) {
 			take_c2d(a, r);
-		else
+			a->c2d_wanted = a->etag_length > 0;
+		} else {
 			a->observing = false;
+		}
 		return;
 	}
 	a->step = STEP_NONE;

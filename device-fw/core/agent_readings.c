@@ -51,15 +51,16 @@ int fg_agent_write_batch(void *arg, uint8_t *out, size_t room)
 {
 	struct fg_agent *a = arg;
 	uint8_t pairs[FG_BACKLOG_PAYLOAD_MAX];
-	int64_t wall_ms = a->port->wall_ms(a->ctx);
+	int64_t boot_ms = a->port->wall_ms(a->ctx) - fg_agent_now(a);
 	struct fg_backlog_cursor at;
 	struct fg_record record;
 	struct fg_cbor_writer w;
 	int rc = 0;
 
-	/* Before a record is sent for the first time: its time must be the same at each attempt. */
-	if (wall_ms > 0)
-		rc = fg_backlog_anchor(&a->backlog, wall_ms - fg_agent_now(a));
+	/* Before a record is sent for the first time: its time must be the same at each attempt. A
+	 * clock that is behind the uptime says nothing of what was before. */
+	if (boot_ms > 0)
+		rc = fg_backlog_anchor(&a->backlog, boot_ms);
 	if (rc != 0)
 		return rc;
 	fg_cbor_begin(&w, out, room);

@@ -22,7 +22,8 @@ enum {
 	FG_COMMAND_INTERVAL = 1 << 0, /* "interval" (s): measure and send so often */
 	FG_COMMAND_READ = 1 << 1,     /* "read": true: measure and send now */
 	FG_COMMAND_REBOOT = 1 << 2,   /* "reboot": true */
-	FG_COMMAND_ID = 1 << 3,	      /* "id": a number; the same one is carried out once */
+	FG_COMMAND_ID = 1 << 3,	      /* "id": a number, not INT32_MIN; the same
+					 one is carried out once */
 };
 
 struct fg_command {

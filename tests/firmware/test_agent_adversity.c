@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A device over CoAP whose server, network or clock is not as it should be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/firmware/agent_world.h"
+
+#define MINUTES(n) ((n)*INT64_C(60000))
+#define RECORDS	   64
+
+static struct agent_world w;
+
+static int setup(void **state)
+{
+	(void)state;
+	srand(1);
+	agent_world_init(&w);
+	return 0;
+}
+
+static bool is(const struct agent_world_request *r, const char *path)
+{
+	return strcmp(r->path, path) == 0;
+}
+
+/* ---- time */
+
+static uint8_t time_code;
+static int64_t first_ts;
+static unsigned undated;
+
+static struct agent_world_answer no_time_yet(struct agent_world *world,
+					     const struct agent_world_request *r)
+{
+	uint32_t seqs[RECORDS];
+	int64_t times[RECORDS];
+
+	if (strncmp(r->path, "msg/d2c", 7) == 0)
+		for (size_t i = agent_world_records(r, seqs, times, RECORDS); i-- > 0;) {
+			undated += times[i] == 0;
+			if (seqs[i] == 1)
+				first_ts = times[i];
+		}
+	if (is(r, "time") && time_code)
+		return (struct agent_world_answer){.code = time_code, .max_age_s = 5};
+	return agent_world_take(world, r);
+}
+
+static void before_the_server_tells_the_time(uint8_t code)
+{
+	w.answer = no_time_yet;
+	w.wall_known = false;
+	w.server = false;
+	time_code = code;
+	undated = 0;
+	first_ts = 0;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(5));
+	w.server = true;
+	while (agent_world_count(&w, "time") == 0)
+		agent_world_run(&w, w.now_ms + MINUTES(1));
+	time_code = 0;
+	agent_world_run(&w, w.now_ms + MINUTES(60));
+}
+
+static void test_readings_keep_their_times_when_the_server_is_too_busy_to_tell_the_time(
+	void **state)
+{
+	static const uint8_t busy[] = {FG_COAP_CODE(4, 29), FG_COAP_CODE(5, 3)};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(busy); i++) {
+		agent_world_init(&w);
+		before_the_server_tells_the_time(busy[i]);
+		assert_int_equal(undated, 0);
+		assert_int_equal(first_ts, 1000 + w.wall_offset_ms);
+	}
+}
+
+static void test_login_waits_for_a_server_that_is_too_busy_to_tell_the_time(void **state)
+{
+	(void)state;
+	fg_config_defaults(&w.config, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
+	w.config.device = "dev-1";
+	w.config.target.host = "cloud.example";
+	w.config.interval_s = 60;
+	before_the_server_tells_the_time(FG_COAP_CODE(5, 3));
+	assert_int_equal(undated, 0);
+	assert_int_equal(agent_world_count(&w, "auth/jwt"), 1);
+}
+
+static void test_server_without_time_gets_readings_without_time(void **state)
+{
+	(void)state;
+	before_the_server_tells_the_time(FG_COAP_CODE(4, 4));
+	assert_int_equal(w.agent.backlog.waiting, 0);
+	assert_in_range(undated, 4, 120);
+}
+
+static struct agent_world_answer nineteen_seventy(struct agent_world *world,
+						  const struct agent_world_request *r)
+{
+	static const uint8_t one[] = {0x01};
+
+	if (is(r, "time"))
+		return (struct agent_world_answer){
+			.code = FG_COAP_CODE(2, 5), .payload = one, .length = sizeof(one)};
+	return no_time_yet(world, r);
+}
+
+static void test_server_that_lives_in_1970_is_not_believed(void **state)
+{
+	(void)state;
+	w.answer = nineteen_seventy;
+	w.wall_known = false;
+	undated = 0;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(5));
+	assert_false(w.wall_known);
+	assert_int_equal(w.agent.backlog.waiting, 0);
+	assert_true(undated >= 4);
+}
+
+static void test_clock_that_is_behind_the_uptime_stops_no_readings(void **state)
+{
+	(void)state;
+	w.answer = no_time_yet;
+	w.wall_known = false;
+	w.server = false;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(5));
+	w.wall_known = w.server = true;
+	w.wall_offset_ms = 1 - w.now_ms; /* 1970 begins */
+	agent_world_run(&w, MINUTES(60));
+	assert_int_equal(w.agent.backlog.waiting, 0);
+}
+
+/* ---- commands */
+
+struct message {
+	const char *etag, *payload;
+};
+
+static const struct message *queue;
+
+static struct agent_world_answer queued(struct agent_world *world,
+					const struct agent_world_request *r)
+{
+	if (!is(r, "msg/c2d"))
+		return agent_world_take(world, r);
+	if (queue && r->etag_length > 0 && queue->etag &&
+	    strncmp((const char *)r->etag, queue->etag, r->etag_length) == 0)
+		queue = queue[1].payload ? queue + 1 : NULL;
+	if (!queue)
+		return agent_world_take(world, r);
+	return (struct agent_world_answer){.code = FG_COAP_CODE(2, 5),
+					   .etag = queue->etag,
+					   .payload = queue->payload,
+					   .length = strlen(queue->payload)};
+}
+
+static void test_a_device_that_measures_faster_than_it_sends_can_still_be_commanded(void **state)
+{
+	static const struct message messages[] = {{"1", "{\"interval\": 600}"}, {NULL, NULL}};
+
+	(void)state;
+	w.answer = queued;
+	queue = messages;
+	w.config.interval_s = 1;
+	w.round_trip_ms = 1500;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(2));
+	assert_null(queue);
+	assert_int_equal(w.agent.interval_s, 600);
+	assert_int_equal(w.agent.backlog.waiting, 0);
+}
+
+static void test_a_device_that_measures_faster_than_it_sends_reboots_when_told(void **state)
+{
+	static const struct message messages[] = {{"1", "{\"reboot\": true}"}, {NULL, NULL}};
+
+	(void)state;
+	w.answer = queued;
+	queue = messages;
+	w.config.interval_s = 1;
+	w.round_trip_ms = 1500;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(2));
+	assert_null(queue);
+	assert_int_equal(w.reboots, 1);
+}
+
+static void test_number_0_is_a_command_number_like_any_other(void **state)
+{
+	static const struct message messages[] = {{"1", "{\"id\": 0, \"interval\": 300}"},
+						  {"2", "{\"id\": 0, \"interval\": 500}"},
+						  {NULL, NULL}};
+
+	(void)state;
+	w.answer = queued;
+	queue = messages;
+	agent_world_start(&w);
+	agent_world_run(&w, 30000);
+	assert_null(queue);
+	assert_int_equal(w.agent.interval_s, 300);
+}
+
+static struct agent_world_answer always_the_same(struct agent_world *world,
+						 const struct agent_world_request *r)
+{
+	if (!is(r, "msg/c2d"))
+		return agent_world_take(world, r);
+	return (struct agent_world_answer){.code = FG_COAP_CODE(2, 5),
+					   .etag = "1",
+					   .payload = "{\"interval\": 300}",
+					   .length = 17};
+}
+
+static void test_a_message_that_the_server_does_not_let_go_is_not_asked_for_again_and_again(
+	void **state)
+{
+	(void)state;
+	w.answer = always_the_same;
+	agent_world_start(&w);
+	agent_world_run(&w, 60000);
+	assert_in_range(agent_world_count(&w, "msg/c2d"), 2, 3);
+	assert_int_equal(w.agent.session.state, FG_SESSION_SLEEPING);
+}
+
+static struct agent_world_answer observed_once(struct agent_world *world,
+					       const struct agent_world_request *r)
+{
+	struct agent_world_answer answer = queued(world, r);
+
+	if (r->observe)
+		answer.observe = 1;
+	if (queue && r->code == FG_COAP_POST) {
+		answer.payload = "\xa1\x63"
+				 "c2d\xf5";
+		answer.length = 6;
+	}
+	return answer;
+}
+
+static void test_observation_that_the_server_has_forgotten_is_renewed(void **state)
+{
+	static const struct message messages[] = {{"1", "{\"interval\": 300}"}, {NULL, NULL}};
+	unsigned registrations = 0;
+
+	(void)state;
+	w.answer = observed_once;
+	w.config.observe = true;
+	w.config.session.sleeps = false;
+	queue = NULL;
+	agent_world_start(&w);
+	agent_world_run(&w, 30000);
+	assert_true(w.agent.observing);
+	queue = messages; /* and no notification */
+	agent_world_run(&w, MINUTES(2));
+	assert_null(queue);
+	assert_int_equal(w.agent.interval_s, 300);
+	for (size_t i = 0; i < w.request_count; i++)
+		registrations += w.requests[i].observe;
+	assert_int_equal(registrations, 2);
+	assert_true(w.agent.observing);
+}
+
+/* ---- the network */
+
+static bool mute;
+
+static struct agent_world_answer nothing_when_mute(struct agent_world *world,
+						   const struct agent_world_request *r)
+{
+	return mute ? (struct agent_world_answer){.code = 0} : agent_world_take(world, r);
+}
+
+/* The world's send asserts that nothing is sent while the connection is put away. */
+static void test_network_that_goes_in_the_middle_of_a_request_costs_no_handshake(void **state)
+{
+	(void)state;
+	w.answer = nothing_when_mute;
+	mute = false;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(1) + 20000);
+	mute = true;
+	agent_world_run(&w, MINUTES(2) + 1500);
+	assert_int_equal(w.agent.session.state, FG_SESSION_RUNNING);
+	w.network = false;
+	fg_agent_network(&w.agent, false);
+	agent_world_run(&w, MINUTES(4));
+	w.network = true;
+	mute = false;
+	fg_agent_network(&w.agent, true);
+	agent_world_run(&w, MINUTES(5) + 30000);
+	assert_int_equal(w.handshakes, 1);
+	assert_int_equal(w.agent.backlog.waiting, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(
+			test_readings_keep_their_times_when_the_server_is_too_busy_to_tell_the_time,
+			setup),
+		cmocka_unit_test_setup(
+			test_login_waits_for_a_server_that_is_too_busy_to_tell_the_time, setup),
+		cmocka_unit_test_setup(test_server_without_time_gets_readings_without_time, setup),
+		cmocka_unit_test_setup(test_server_that_lives_in_1970_is_not_believed, setup),
+		cmocka_unit_test_setup(test_clock_that_is_behind_the_uptime_stops_no_readings,
+				       setup),
+		cmocka_unit_test_setup(
+			test_a_device_that_measures_faster_than_it_sends_can_still_be_commanded,
+			setup),
+		cmocka_unit_test_setup(
+			test_a_device_that_measures_faster_than_it_sends_reboots_when_told, setup),
+		cmocka_unit_test_setup(test_number_0_is_a_command_number_like_any_other, setup),
+		cmocka_unit_test_setup(
+			test_a_message_that_the_server_does_not_let_go_is_not_asked_for_again_and_again,
+			setup),
+		cmocka_unit_test_setup(test_observation_that_the_server_has_forgotten_is_renewed,
+				       setup),
+		cmocka_unit_test_setup(
+			test_network_that_goes_in_the_middle_of_a_request_costs_no_handshake,
+			setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
