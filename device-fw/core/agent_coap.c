@@ -123,8 +123,8 @@ static void get_c2d(struct fg_agent *a)
 		NULL);
 }
 
-/* Readings come first, but not twice in a row when there is anything else: they may come faster
- * than they go, and a command would wait for ever. */
+/* Readings come first, but not twice in a row when there is anything else, and not before a reboot:
+ * they may come faster than they go, and a command would wait for ever. */
 static bool coap_work(struct fg_agent *a)
 {
 	static const struct fg_coap_request one = {.method = FG_COAP_POST,
@@ -139,17 +139,15 @@ static bool coap_work(struct fg_agent *a)
 						      .path = "state/reported",
 						      .format = FG_COAP_FORMAT_CBOR,
 						      .accept = FG_COAP_FORMAT_NONE};
-
 	bool state_due = fg_agent_now(a) >= a->state_at_ms;
 	bool others = a->c2d_wanted || state_due || a->report_wanted;
+	bool readings = a->backlog.waiting > 0 && !(others ? a->batch_was_last : a->reboot_wanted);
 
 	if (a->asked.method != 0)
 		request(a, STEP_ASKED, &a->asked, NULL);
-	else if (a->reboot_wanted && !a->c2d_wanted)
-		return false;
 	else if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
 		get(a, STEP_TIME, "time");
-	else if (a->backlog.waiting > 0 && !(a->batch_was_last && others))
+	else if (readings)
 		request(a, STEP_BATCH, fg_agent_bulk(a) ? &bulk : &one, fg_agent_write_batch);
 	else if (a->c2d_wanted)
 		get_c2d(a);

@@ -46,9 +46,8 @@ static void broker(struct agent_world *world, const uint8_t *bytes, size_t lengt
 {
 	static const uint8_t connack[] = {0x20, 2, 0, 0}, pingresp[] = {0xd0, 0};
 	const uint8_t *body = bytes + (bytes[1] & 0x80 ? 3 : 2);
-	size_t topic = (size_t)body[0] << 8 | body[1];
+	size_t topic = length > 4 ? (size_t)body[0] << 8 | body[1] : 0;
 
-	(void)length;
 	if (mute || !world->server || !world->network)
 		return;
 	switch (bytes[0] >> 4) {
