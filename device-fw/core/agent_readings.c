@@ -92,12 +92,13 @@ int fg_agent_write_batch(void *arg, uint8_t *out, size_t room)
 
 static void batch_done(struct fg_agent *a, struct fg_note *note)
 {
-	int rc = fg_backlog_acknowledge(&a->backlog, &a->batch_last);
+	int rc;
 
 	note->delivery.first = a->batch_first_seq;
 	note->delivery.last = a->batch_last.seq;
 	note->delivery.count = a->batch_count;
-	fg_agent_note(a, note);
+	fg_agent_note(a, note); /* first: who counts is not to miss any when the power fails */
+	rc = fg_backlog_acknowledge(&a->backlog, &a->batch_last);
 	/* It would be sent again and again, as fast as the server answers. */
 	if (rc != 0) {
 		fg_agent_fault(a, rc, 0);

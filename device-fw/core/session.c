@@ -75,18 +75,26 @@ static unsigned connected(const struct step *t)
 	return t->config->authenticates ? authenticate(t) : run(t);
 }
 
+/* One more failure: how long to wait, if it is `wait_ms` after the first. */
+static uint32_t count_failure(const struct step *t, uint32_t wait_ms)
+{
+	const uint32_t max_ms = t->config->backoff_max_ms;
+	struct fg_session *s = t->s;
+
+	if (s->failures < UINT8_MAX)
+		s->failures++;
+	for (int n = 1; n < s->failures && wait_ms < max_ms; n++)
+		wait_ms = wait_ms > UINT32_MAX / 2 ? UINT32_MAX : wait_ms * 2;
+	return wait_ms < max_ms ? wait_ms : max_ms;
+}
+
 static unsigned back_off(const struct step *t, uint32_t wait_ms)
 {
 	const struct fg_session_config *config = t->config;
 	struct fg_session *s = t->s;
 	unsigned actions = 0;
 
-	if (s->failures < UINT8_MAX)
-		s->failures++;
-	for (int n = 1; n < s->failures && wait_ms < config->backoff_max_ms; n++)
-		wait_ms = wait_ms > UINT32_MAX / 2 ? UINT32_MAX : wait_ms * 2;
-	if (wait_ms > config->backoff_max_ms)
-		wait_ms = config->backoff_max_ms;
+	wait_ms = count_failure(t, wait_ms);
 	wait_ms = wait_ms / 2 + random_part(t, wait_ms);
 
 	/* Without network there is nothing wrong with a connection that is kept. */
@@ -132,12 +140,12 @@ static unsigned fall_asleep(const struct step *t, bool held, uint32_t longest_ms
 }
 
 /* Not shorter than the server asks, but no server makes a device sleep for ever, or not at all. */
-static uint32_t hold_ms(const struct step *t)
+static uint32_t hold_ms(const struct step *t, uint32_t least_ms)
 {
 	uint32_t ms = t->input->hold_ms;
 
-	if (ms < t->config->backoff_min_ms)
-		ms = t->config->backoff_min_ms;
+	if (ms < least_ms)
+		ms = least_ms;
 	if (ms > t->config->sleep_ms)
 		ms = t->config->sleep_ms;
 	return ms + random_part(t, ms / 2);
@@ -184,12 +192,21 @@ static unsigned stop(const struct step *t)
 
 static unsigned wait(const struct step *t)
 {
-	int64_t until_ms = t->input->now_ms + hold_ms(t);
+	int64_t until_ms = t->input->now_ms + hold_ms(t, t->config->backoff_min_ms);
 	unsigned actions = back_off(t, t->config->backoff_min_ms);
 
 	if (t->s->deadline_ms < until_ms)
 		t->s->deadline_ms = until_ms;
 	return actions;
+}
+
+/* Who is put off each time, and told nothing else, asks less and less often. */
+static unsigned hold(const struct step *t)
+{
+	if (t->s->answered)
+		t->s->failures = 0;
+	t->s->answered = false;
+	return fall_asleep(t, true, hold_ms(t, count_failure(t, t->config->backoff_min_ms)));
 }
 
 static unsigned lost(const struct step *t)
@@ -296,7 +313,7 @@ static unsigned apply(const struct step *t, enum rule rule)
 	case REST:
 		return idle(t);
 	case HOLD:
-		return fall_asleep(t, true, hold_ms(t));
+		return hold(t);
 	}
 	return 0;
 }

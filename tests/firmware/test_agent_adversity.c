@@ -271,6 +271,30 @@ static void test_observation_that_the_server_has_forgotten_is_renewed(void **sta
 	assert_true(w.agent.observing);
 }
 
+/* ---- a server that is not well */
+
+static struct agent_world_answer broken(struct agent_world *world,
+					const struct agent_world_request *r)
+{
+	if (strncmp(r->path, "msg/d2c", 7) == 0)
+		return (struct agent_world_answer){.code = FG_COAP_CODE(5, 0)};
+	return agent_world_take(world, r);
+}
+
+static void test_server_that_fails_for_a_day_is_asked_less_and_less_often(void **state)
+{
+	(void)state;
+	w.answer = broken;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(24 * 60));
+	assert_in_range(w.request_count, 20, 100);
+	assert_in_range(w.agent.backlog.waiting, 1000, 24 * 60); /* what the ring holds */
+	assert_int_equal(w.handshakes, 1);
+	w.answer = agent_world_take;
+	agent_world_run(&w, MINUTES(26 * 60));
+	assert_int_equal(w.agent.backlog.waiting, 0);
+}
+
 /* ---- the network */
 
 static bool mute;
@@ -326,6 +350,8 @@ int main(void)
 			setup),
 		cmocka_unit_test_setup(test_observation_that_the_server_has_forgotten_is_renewed,
 				       setup),
+		cmocka_unit_test_setup(
+			test_server_that_fails_for_a_day_is_asked_less_and_less_often, setup),
 		cmocka_unit_test_setup(
 			test_network_that_goes_in_the_middle_of_a_request_costs_no_handshake,
 			setup),

@@ -100,12 +100,16 @@ static void expect_reach(struct world *w)
 		go(w, FG_SESSION_CONNECTING, w->config.connect_ms, FG_SESSION_DO_CONNECT);
 }
 
+static double expect_failure(struct world *w, uint32_t first_ms)
+{
+	w->s.failures = w->s.failures == 255 ? 255 : (uint8_t)(w->s.failures + 1);
+	return fmin(first_ms * pow(2, w->s.failures - 1), w->config.backoff_max_ms);
+}
+
 static void expect_back_off(struct world *w, uint32_t first_ms, bool close)
 {
-	double wait_ms;
+	double wait_ms = expect_failure(w, first_ms);
 
-	w->s.failures = w->s.failures == 255 ? 255 : (uint8_t)(w->s.failures + 1);
-	wait_ms = fmin(first_ms * pow(2, w->s.failures - 1), w->config.backoff_max_ms);
 	if (close) {
 		w->actions |= FG_SESSION_DO_CLOSE;
 		w->s.kept = false;
@@ -119,9 +123,9 @@ static void expect_back_off(struct world *w, uint32_t first_ms, bool close)
 	go(w, FG_SESSION_BACKING_OFF, wait_ms * (0.5 + jitter(w)), 0);
 }
 
-static double held_ms(const struct world *w)
+static double held_ms(const struct world *w, double least_ms)
 {
-	double ms = fmin(fmax(w->input.hold_ms, w->config.backoff_min_ms), w->config.sleep_ms);
+	double ms = fmin(fmax(w->input.hold_ms, least_ms), w->config.sleep_ms);
 
 	return ms + ms / 2 * jitter(w);
 }
@@ -145,6 +149,19 @@ static void expect_sleep(struct world *w, double longest_ms, bool held)
 	w->s.kept = w->config.keeps_connection;
 	go(w, FG_SESSION_SLEEPING, longest_ms,
 	   w->s.kept ? FG_SESSION_DO_KEEP : FG_SESSION_DO_CLOSE);
+}
+
+static void expect_hold(struct world *w)
+{
+	uint8_t failures;
+	double least_ms;
+
+	if (w->s.answered)
+		w->s.failures = 0;
+	least_ms = expect_failure(w, w->config.backoff_min_ms);
+	failures = w->s.failures;
+	expect_sleep(w, held_ms(w, least_ms), true);
+	w->s.failures = failures;
 }
 
 static void expect_enter(struct world *w)
@@ -179,7 +196,7 @@ static void expect_count(struct world *w)
 
 static void expect_wait(struct world *w)
 {
-	int64_t until_ms = w->input.now_ms + (int64_t)held_ms(w);
+	int64_t until_ms = w->input.now_ms + (int64_t)held_ms(w, w->config.backoff_min_ms);
 
 	expect_back_off(w, w->config.backoff_min_ms, true);
 	if (w->s.deadline_ms < until_ms)
@@ -271,7 +288,7 @@ static void expect(struct world *w, enum rule rule)
 		break;
 	case HELD:
 		w->slack_ms = 1;
-		expect_sleep(w, held_ms(w), true);
+		expect_hold(w);
 		break;
 	case LOST:
 		if (!c->keeps_connection) {
