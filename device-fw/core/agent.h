@@ -39,7 +39,7 @@ struct fg_agent {
 	void *ctx;
 	const struct fg_config *config;
 	const struct fg_agent_protocol *protocol;
-	int64_t measure_at_ms, state_at_ms;
+	int64_t measure_at_ms, state_at_ms, others_at_ms;
 	uint32_t pending; /* events of the session that came while it was stepping, as bits */
 	uint32_t hold_ms;
 	int32_t last_command; /* its id; INT32_MIN: none */

@@ -27,7 +27,7 @@ enum step {
 	STEP_TIME,
 	STEP_ASKED,
 	STEP_BATCH,
-	STEP_C2D,
+	STEP_C2D, /* from here on: what can wait */
 	STEP_STATE,
 	STEP_REPORT
 };
@@ -139,8 +139,10 @@ static bool coap_work(struct fg_agent *a)
 						      .path = "state/reported",
 						      .format = FG_COAP_FORMAT_CBOR,
 						      .accept = FG_COAP_FORMAT_NONE};
-	bool state_due = fg_agent_now(a) >= a->state_at_ms;
-	bool others = a->c2d_wanted || state_due || a->report_wanted;
+	int64_t now_ms = fg_agent_now(a);
+	bool state_due = now_ms >= a->state_at_ms;
+	bool others = (now_ms >= a->others_at_ms || a->reboot_wanted) &&
+		      (a->c2d_wanted || state_due || a->report_wanted);
 	bool readings = a->backlog.waiting > 0 && !(others ? a->batch_was_last : a->reboot_wanted);
 
 	if (a->asked.method != 0)
@@ -149,14 +151,14 @@ static bool coap_work(struct fg_agent *a)
 		get(a, STEP_TIME, "time");
 	else if (readings)
 		request(a, STEP_BATCH, fg_agent_bulk(a) ? &bulk : &one, fg_agent_write_batch);
+	else if (!others)
+		return false;
 	else if (a->c2d_wanted)
 		get_c2d(a);
 	else if (state_due)
 		get(a, STEP_STATE, "state");
-	else if (a->report_wanted)
-		request(a, STEP_REPORT, &report, write_report);
 	else
-		return false;
+		request(a, STEP_REPORT, &report, write_report);
 	return true;
 }
 
@@ -293,7 +295,11 @@ static void take_response(struct fg_agent *a, enum step step, const struct fg_co
 	}
 	if (wants_patience(r)) {
 		fg_agent_fault(a, 0, r->code);
-		fg_agent_hold(a, r->max_age_s);
+		/* The server's database is away, and its journal takes readings all the same. */
+		if (r->code >> 5 == 5 && step >= STEP_C2D && !a->reboot_wanted)
+			a->others_at_ms = fg_agent_now(a) + r->max_age_s * INT64_C(1000);
+		else
+			fg_agent_hold(a, r->max_age_s);
 		return;
 	}
 	if (IS_SUCCESS(r->code))

@@ -165,6 +165,30 @@ static void test_max_age_of_5_03_is_waited_for(void **state)
 	assert_int_equal(w.agent.backlog.waiting, 0);
 }
 
+static struct agent_world_answer without_database(struct agent_world *world,
+						  const struct agent_world_request *r)
+{
+	if (!is_telemetry(r))
+		return (struct agent_world_answer){.code = FG_COAP_CODE(5, 3), .max_age_s = 300};
+	return count_records(world, r);
+}
+
+static void test_a_database_that_is_away_holds_no_readings_up(void **state)
+{
+	(void)state;
+	begin_counting();
+	w.answer = without_database;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(20) + 30000);
+	for (unsigned i = 1; i <= 20; i++)
+		assert_int_equal(taken.times[i], 1);
+	assert_in_range(agent_world_count(&w, "msg/c2d") + agent_world_count(&w, "state"), 2, 6);
+	w.answer = count_records;
+	agent_world_run(&w, MINUTES(30));
+	assert_int_equal(w.handshakes, 1);
+	assert_int_equal(agent_world_last(&w, "state/reported")->code, FG_COAP_PATCH);
+}
+
 #define POISON 7
 
 static struct agent_world_answer refuse_number_seven(struct agent_world *world,
@@ -498,6 +522,7 @@ int main(void)
 		cmocka_unit_test_setup(test_lost_answers_make_repeats_that_are_the_same_to_the_byte,
 				       setup),
 		cmocka_unit_test_setup(test_max_age_of_5_03_is_waited_for, setup),
+		cmocka_unit_test_setup(test_a_database_that_is_away_holds_no_readings_up, setup),
 		cmocka_unit_test_setup(test_a_reading_that_is_refused_takes_no_other_with_it,
 				       setup),
 		cmocka_unit_test_setup(test_4_01_leads_to_a_new_login_in_the_same_session, setup),
