@@ -134,7 +134,6 @@ void fg_agent_connected(struct fg_agent *a, const struct fg_connection *connecti
 		a->protocol->forget(a);
 		a->time_asked = a->observing = false;
 		a->c2d_wanted = true;
-		a->etag_length = 0;
 		a->state_at_ms = fg_agent_now(a);
 	}
 	fg_agent_note(a, &note);

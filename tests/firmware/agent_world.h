@@ -56,6 +56,7 @@ struct agent_world {
 	int open_result;  /* 1: connected, 2: resumed, 3: failed */
 	int network_news; /* 1: attached */
 	uint8_t flash[WORLD_FLASH];
+	bool marks_fail; /* flash: what is acknowledged cannot be written down */
 	int32_t saved_interval, saved_command;
 	bool has_interval, has_command;
 };

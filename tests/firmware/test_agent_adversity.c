@@ -271,7 +271,103 @@ static void test_observation_that_the_server_has_forgotten_is_renewed(void **sta
 	assert_true(w.agent.observing);
 }
 
+static bool deaf;
+
+/* Gives the message, but the acknowledgement never comes through. */
+static struct agent_world_answer deaf_to_the_second(struct agent_world *world,
+						    const struct agent_world_request *r)
+{
+	if (deaf && is(r, "msg/c2d") && r->etag_length > 0)
+		return (struct agent_world_answer){.code = 0};
+	return queued(world, r);
+}
+
+static void test_a_command_is_not_carried_out_again_over_the_next_connection(void **state)
+{
+	static const struct message messages[] = {{"1", "{\"read\": true}"}, {NULL, NULL}};
+
+	(void)state;
+	w.answer = deaf_to_the_second;
+	w.config.interval_s = 86400;
+	queue = messages;
+	deaf = true;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(3));
+	assert_true(agent_world_count(&w, "msg/c2d") > 2);
+	deaf = false;
+	agent_world_run(&w, MINUTES(10));
+	assert_true(w.handshakes > 1);
+	assert_null(queue);
+	assert_int_equal(w.measured, 2);
+}
+
+static struct agent_world_answer desires_a_reboot(struct agent_world *world,
+						  const struct agent_world_request *r)
+{
+	if (!is(r, "state"))
+		return agent_world_take(world, r);
+	return (struct agent_world_answer){.code = FG_COAP_CODE(2, 5),
+					   .payload = "{\"interval\": 300, \"reboot\": true,"
+						      " \"id\": 3}",
+					   .length = 42};
+}
+
+static void test_a_desired_reboot_would_come_for_ever_and_is_not_done(void **state)
+{
+	(void)state;
+	w.answer = desires_a_reboot;
+	agent_world_start(&w);
+	agent_world_run(&w, 30000);
+	assert_int_equal(w.agent.interval_s, 300);
+	assert_int_equal(w.reboots, 0);
+}
+
+static void test_an_interval_in_storage_that_cannot_be_is_not_used(void **state)
+{
+	static const int32_t wrong[] = {0, -1, INT32_MAX};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		w.has_interval = true;
+		w.saved_interval = wrong[i];
+		agent_world_start(&w);
+		assert_int_equal(w.agent.interval_s, 60);
+	}
+}
+
 /* ---- a server that is not well */
+
+static struct agent_world_answer forbids(struct agent_world *world,
+					 const struct agent_world_request *r)
+{
+	if (strncmp(r->path, "msg/d2c", 7) == 0)
+		return (struct agent_world_answer){.code = FG_COAP_CODE(4, 3)};
+	return agent_world_take(world, r);
+}
+
+static void test_what_is_forbidden_today_is_kept_for_tomorrow(void **state)
+{
+	(void)state;
+	w.answer = forbids;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(12 * 60));
+	assert_int_equal(w.agent.refused, 0);
+	assert_in_range(w.agent.backlog.waiting, 12 * 60 - 1, 12 * 60 + 1);
+	assert_in_range(w.request_count, 5, 60);
+	w.answer = agent_world_take;
+	agent_world_run(&w, MINUTES(14 * 60));
+	assert_int_equal(w.agent.backlog.waiting, 0);
+}
+
+static void test_flash_that_takes_no_marks_does_not_make_it_send_in_a_circle(void **state)
+{
+	(void)state;
+	w.marks_fail = true;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(20));
+	assert_in_range(w.agent.acknowledged, 10, 21);
+	assert_in_range(w.request_count, 10, 45);
+}
 
 static struct agent_world_answer broken(struct agent_world *world,
 					const struct agent_world_request *r)
@@ -352,6 +448,15 @@ int main(void)
 				       setup),
 		cmocka_unit_test_setup(
 			test_server_that_fails_for_a_day_is_asked_less_and_less_often, setup),
+		cmocka_unit_test_setup(
+			test_a_command_is_not_carried_out_again_over_the_next_connection, setup),
+		cmocka_unit_test_setup(test_a_desired_reboot_would_come_for_ever_and_is_not_done,
+				       setup),
+		cmocka_unit_test_setup(test_an_interval_in_storage_that_cannot_be_is_not_used,
+				       setup),
+		cmocka_unit_test_setup(test_what_is_forbidden_today_is_kept_for_tomorrow, setup),
+		cmocka_unit_test_setup(
+			test_flash_that_takes_no_marks_does_not_make_it_send_in_a_circle, setup),
 		cmocka_unit_test_setup(
 			test_network_that_goes_in_the_middle_of_a_request_costs_no_handshake,
 			setup),

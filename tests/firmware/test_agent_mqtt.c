@@ -21,6 +21,7 @@ enum { RETAINED = 0x31, DUPLICATE = 0x3a, FRESH = 0x32 };
 static struct agent_world w;
 static unsigned published, acknowledged, connects;
 static bool mute;
+static uint8_t refusal;	       /* return code of CONNACK */
 static uint8_t waiting_header; /* of the message that follows each subscription; 0: none */
 static const char *waiting;
 
@@ -44,7 +45,7 @@ static void publish(struct agent_world *world, uint8_t header, const char *paylo
 
 static void broker(struct agent_world *world, const uint8_t *bytes, size_t length)
 {
-	static const uint8_t connack[] = {0x20, 2, 0, 0}, pingresp[] = {0xd0, 0};
+	static const uint8_t pingresp[] = {0xd0, 0};
 	const uint8_t *body = bytes + (bytes[1] & 0x80 ? 3 : 2);
 	size_t topic = length > 4 ? (size_t)body[0] << 8 | body[1] : 0;
 
@@ -53,7 +54,7 @@ static void broker(struct agent_world *world, const uint8_t *bytes, size_t lengt
 	switch (bytes[0] >> 4) {
 	case CONNECT:
 		connects++;
-		agent_world_reply(world, connack, sizeof(connack));
+		agent_world_reply(world, (uint8_t[]){0x20, 2, 0, refusal}, 4);
 		break;
 	case SUBSCRIBE:
 		agent_world_reply(world, (uint8_t[]){0x90, 3, body[0], body[1], 1}, 5);
@@ -85,7 +86,7 @@ static int setup(void **state)
 	w.broker = broker;
 	published = acknowledged = connects = 0;
 	mute = false;
-	waiting_header = 0;
+	waiting_header = refusal = 0;
 	return 0;
 }
 
@@ -115,6 +116,20 @@ static void test_connection_that_fell_silent_without_network_is_not_resumed(void
 	fg_agent_network(&w.agent, true);
 	agent_world_run(&w, MINUTES(8));
 	assert_int_equal(connects, 2);
+	assert_int_equal(w.agent.backlog.waiting, 0);
+}
+
+static void test_a_broker_that_lets_nobody_in_is_not_hammered(void **state)
+{
+	(void)state;
+	refusal = 5; /* not authorized */
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(10));
+	assert_in_range(connects, 2, 5);
+	agent_world_run(&w, MINUTES(24 * 60));
+	assert_in_range(connects, 15, 60);
+	refusal = 0;
+	agent_world_run(&w, MINUTES(26 * 60));
 	assert_int_equal(w.agent.backlog.waiting, 0);
 }
 
@@ -174,6 +189,7 @@ int main(void)
 		cmocka_unit_test_setup(test_readings_are_published_over_one_connection, setup),
 		cmocka_unit_test_setup(
 			test_connection_that_fell_silent_without_network_is_not_resumed, setup),
+		cmocka_unit_test_setup(test_a_broker_that_lets_nobody_in_is_not_hammered, setup),
 		cmocka_unit_test_setup(test_reboot_is_acknowledged_and_done, setup),
 		cmocka_unit_test_setup(
 			test_reboot_that_is_retained_or_repeated_would_come_for_ever_and_is_not_done,
