@@ -242,10 +242,10 @@ static void set_time(struct header *h, int64_t time_ms)
 	h->time_high = (uint16_t)((uint64_t)time_ms >> 32);
 }
 
-/* Gives up the oldest sector for the next generation. */
-static int open_sector(struct fg_backlog *b)
+/* Gives up the oldest sector for the next generation, or the two oldest for the one after it. */
+static int open_sector(struct fg_backlog *b, uint32_t ahead)
 {
-	struct slot at = {.generation = b->generation + 1};
+	struct slot at = {.generation = b->generation + ahead};
 	struct header h = {.kind = SECTOR,
 			   .pair_count = FORMAT_VERSION,
 			   .seq = b->next_seq,
@@ -261,7 +261,7 @@ static int open_sector(struct fg_backlog *b)
 		return -EIO;
 	}
 	b->lost += lost;
-	if (b->done / sector_size(b) == at.generation % sectors(b))
+	if (start(b).generation + sectors(b) <= at.generation)
 		b->done = 0;
 	if (!write_slot(b, &at, &h, &h))
 		return -EIO;
@@ -358,6 +358,15 @@ static bool ready(struct fg_backlog *b)
 	return b->mounted || fg_backlog_mount(b) == 0;
 }
 
+/* A sector that is worn out is left out. If its neighbour does not work either it is the flash, and
+ * as much as can be stays as it is. */
+static int next_sector(struct fg_backlog *b)
+{
+	int error = open_sector(b, 1);
+
+	return error != 0 && sectors(b) > 2 ? open_sector(b, 2) : error;
+}
+
 /* Appends a record to the ring. */
 static int put(struct fg_backlog *b, struct header *h, int64_t time_ms, const void *payload)
 {
@@ -366,14 +375,15 @@ static int put(struct fg_backlog *b, struct header *h, int64_t time_ms, const vo
 
 	if (!ready(b))
 		return -EIO;
-	if (b->head + slot_size(h) > sector_size(b) && open_sector(b) != 0)
+	if (b->head + slot_size(h) > sector_size(b) && next_sector(b) != 0)
 		return -EIO;
 	h->seq = b->next_seq;
 	h->boot = b->boot;
 	set_time(h, time_ms);
 	at = (struct slot){.generation = b->generation, .offset = b->head};
 	there = write_slot(b, &at, h, payload);
-	b->head = at.next;
+	/* What takes nothing would take nothing the next time. */
+	b->head = at.content == EMPTY ? sector_size(b) : at.next;
 	return there ? 0 : -EIO;
 }
 
