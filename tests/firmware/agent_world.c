@@ -306,7 +306,8 @@ void agent_world_run(struct agent_world *w, int64_t until_ms)
 	while (w->now_ms < until_ms) {
 		int64_t due = fg_agent_poll(&w->agent);
 
-		assert(++steps < 2000000); /* it spins */
+		steps++;
+		assert(steps < 2000000); /* it spins */
 		if (w->open_result || w->network_news || w->reply_length > 0) {
 			w->now_ms += w->round_trip_ms;
 			deliver(w);

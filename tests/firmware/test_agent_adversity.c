@@ -398,7 +398,11 @@ static bool mute;
 static struct agent_world_answer nothing_when_mute(struct agent_world *world,
 						   const struct agent_world_request *r)
 {
-	return mute ? (struct agent_world_answer){.code = 0} : agent_world_take(world, r);
+	struct agent_world_answer answer = agent_world_take(world, r);
+
+	if (mute)
+		answer.code = 0;
+	return answer;
 }
 
 /* The world's send asserts that nothing is sent while the connection is put away. */
