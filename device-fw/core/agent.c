@@ -88,10 +88,9 @@ void fg_agent_stop(struct fg_agent *a)
 static int64_t poll_protocol(struct fg_agent *a, int64_t now_ms)
 {
 	enum fg_session_state state = a->session.state;
-	bool open = state == FG_SESSION_RUNNING || state == FG_SESSION_AUTHENTICATING ||
-		    (state == FG_SESSION_SLEEPING && a->protocol->lives_while_kept);
+	bool open = state == FG_SESSION_RUNNING || state == FG_SESSION_AUTHENTICATING;
 
-	return open && a->linked ? a->protocol->poll(a, now_ms) : INT64_MAX;
+	return open ? a->protocol->poll(a, now_ms) : INT64_MAX;
 }
 
 int64_t fg_agent_poll(struct fg_agent *a)

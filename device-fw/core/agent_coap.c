@@ -20,6 +20,9 @@
 /* A server that says it was earlier does not know. 2020, in seconds. */
 #define EARLIEST_TIME 1577836800
 
+/* How long what can wait is put off: Max-Age could say not at all, or for ever. */
+#define OTHERS_WAIT_MS 300000
+
 enum step {
 	STEP_NONE,
 	STEP_LOGIN,
@@ -297,7 +300,7 @@ static void take_response(struct fg_agent *a, enum step step, const struct fg_co
 		fg_agent_fault(a, 0, r->code);
 		/* The server's database is away, and its journal takes readings all the same. */
 		if (r->code >> 5 == 5 && step >= STEP_C2D && !a->reboot_wanted)
-			a->others_at_ms = fg_agent_now(a) + r->max_age_s * INT64_C(1000);
+			a->others_at_ms = fg_agent_now(a) + OTHERS_WAIT_MS;
 		else
 			fg_agent_hold(a, r->max_age_s);
 		return;
@@ -411,7 +414,6 @@ static void coap_forget(struct fg_agent *a)
 		note_answer(a, NULL);
 	a->step = STEP_NONE;
 	a->observing = false;
-	a->c2d_wanted |= a->config->observe;
 }
 
 static void coap_farewell(struct fg_agent *a)

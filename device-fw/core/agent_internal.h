@@ -8,7 +8,6 @@
 
 /* What a protocol does for the agent. */
 struct fg_agent_protocol {
-	bool lives_while_kept; /* the connection stays open while the radio sleeps, and speaks */
 	void (*init)(struct fg_agent *a);
 	void (*authenticate)(struct fg_agent *a);
 	/* Begins the next thing that is to be done. False: there is nothing. Not called while busy.

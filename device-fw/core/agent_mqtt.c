@@ -126,7 +126,6 @@ static int64_t mqtt_poll(struct fg_agent *a, int64_t now_ms)
 }
 
 const struct fg_agent_protocol fg_agent_mqtt = {
-	.lives_while_kept = true,
 	.init = mqtt_init,
 	.authenticate = authenticate,
 	.work = mqtt_work,

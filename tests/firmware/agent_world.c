@@ -236,7 +236,7 @@ static int send_datagram(void *ctx, const void *bytes, size_t length, bool expec
 		fg_coap_option(&out, FG_COAP_OPTION_ETAG, answer.etag, strlen(answer.etag));
 	if (answer.observe)
 		fg_coap_option_uint(&out, FG_COAP_OPTION_OBSERVE, answer.observe);
-	if (answer.max_age_s)
+	if (answer.max_age_s || answer.max_age_0)
 		fg_coap_option_uint(&out, FG_COAP_OPTION_MAX_AGE, answer.max_age_s);
 	if (answer.block2)
 		fg_coap_option_uint(&out, FG_COAP_OPTION_BLOCK2, answer.block2);

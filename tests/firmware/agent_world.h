@@ -25,8 +25,9 @@ struct agent_world_request {
 
 struct agent_world_answer {
 	uint8_t code;	    /* 0: none at all */
-	uint32_t max_age_s; /* 0: no such option */
-	const char *etag;   /* NULL: none */
+	uint32_t max_age_s; /* 0: no such option, unless: */
+	bool max_age_0;
+	const char *etag; /* NULL: none */
 	const void *payload;
 	size_t length;
 	uint8_t block2, observe; /* 0: no such option */

@@ -337,6 +337,45 @@ static void test_an_interval_in_storage_that_cannot_be_is_not_used(void **state)
 
 /* ---- a server that is not well */
 
+static uint32_t patience_s;
+
+static struct agent_world_answer no_commands_now(struct agent_world *world,
+						 const struct agent_world_request *r)
+{
+	if (patience_s > 0 && is(r, "msg/c2d"))
+		return (struct agent_world_answer){.code = FG_COAP_CODE(5, 3),
+						   .max_age_s = patience_s == 1 ? 0 : patience_s,
+						   .max_age_0 = patience_s == 1};
+	return queued(world, r);
+}
+
+static void test_database_that_is_back_at_once_is_not_asked_in_a_circle(void **state)
+{
+	(void)state;
+	w.answer = no_commands_now;
+	patience_s = 1;
+	queue = NULL;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(1));
+	assert_in_range(agent_world_count(&w, "msg/c2d"), 1, 12);
+}
+
+static void test_database_that_is_away_for_ever_is_asked_again_the_next_day(void **state)
+{
+	static const struct message messages[] = {{"1", "{\"interval\": 300}"}, {NULL, NULL}};
+
+	(void)state;
+	w.answer = no_commands_now;
+	w.config.interval_s = 3600;
+	patience_s = UINT32_MAX;
+	queue = messages;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(5));
+	patience_s = 0;
+	agent_world_run(&w, MINUTES(27 * 60));
+	assert_int_equal(w.agent.interval_s, 300);
+}
+
 static struct agent_world_answer forbids(struct agent_world *world,
 					 const struct agent_world_request *r)
 {
@@ -458,6 +497,10 @@ int main(void)
 				       setup),
 		cmocka_unit_test_setup(test_an_interval_in_storage_that_cannot_be_is_not_used,
 				       setup),
+		cmocka_unit_test_setup(test_database_that_is_back_at_once_is_not_asked_in_a_circle,
+				       setup),
+		cmocka_unit_test_setup(
+			test_database_that_is_away_for_ever_is_asked_again_the_next_day, setup),
 		cmocka_unit_test_setup(test_what_is_forbidden_today_is_kept_for_tomorrow, setup),
 		cmocka_unit_test_setup(
 			test_flash_that_takes_no_marks_does_not_make_it_send_in_a_circle, setup),
