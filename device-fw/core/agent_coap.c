@@ -70,14 +70,18 @@ static void request(struct fg_agent *a, enum step step, const struct fg_coap_req
 		fg_agent_hold(a, (uint32_t)a->interval_s);
 }
 
-static void get(struct fg_agent *a, enum step step, const char *path)
+/* A GET, or what `write` writes. */
+static void exchange(struct fg_agent *a, enum step step, uint8_t method, const char *path,
+		     int (*write)(void *arg, uint8_t *out, size_t room))
 {
+	int content = step == STEP_LOGIN ? FG_COAP_FORMAT_TEXT : FG_COAP_FORMAT_CBOR;
+
 	request(a, step,
-		&(struct fg_coap_request){.method = FG_COAP_GET,
+		&(struct fg_coap_request){.method = method,
 					  .path = path,
-					  .format = FG_COAP_FORMAT_NONE,
-					  .accept = FG_COAP_FORMAT_CBOR},
-		NULL);
+					  .format = write ? content : FG_COAP_FORMAT_NONE,
+					  .accept = write ? FG_COAP_FORMAT_NONE : content},
+		write);
 }
 
 static int write_jwt(void *arg, uint8_t *out, size_t room)
@@ -102,15 +106,10 @@ static int write_report(void *arg, uint8_t *out, size_t room)
 /* A JWT has the time in it. */
 static void authenticate(struct fg_agent *a)
 {
-	static const struct fg_coap_request login = {.method = FG_COAP_POST,
-						     .path = "auth/jwt",
-						     .format = FG_COAP_FORMAT_TEXT,
-						     .accept = FG_COAP_FORMAT_NONE};
-
 	if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
-		get(a, STEP_LOGIN_TIME, "time");
+		exchange(a, STEP_LOGIN_TIME, FG_COAP_GET, "time", NULL);
 	else
-		request(a, STEP_LOGIN, &login, write_jwt);
+		exchange(a, STEP_LOGIN, FG_COAP_POST, "auth/jwt", write_jwt);
 }
 
 static void get_c2d(struct fg_agent *a)
@@ -130,18 +129,6 @@ static void get_c2d(struct fg_agent *a)
  * they may come faster than they go, and a command would wait for ever. */
 static bool coap_work(struct fg_agent *a)
 {
-	static const struct fg_coap_request one = {.method = FG_COAP_POST,
-						   .path = "msg/d2c",
-						   .format = FG_COAP_FORMAT_CBOR,
-						   .accept = FG_COAP_FORMAT_NONE};
-	static const struct fg_coap_request bulk = {.method = FG_COAP_POST,
-						    .path = "msg/d2c/bulk",
-						    .format = FG_COAP_FORMAT_CBOR,
-						    .accept = FG_COAP_FORMAT_NONE};
-	static const struct fg_coap_request report = {.method = FG_COAP_PATCH,
-						      .path = "state/reported",
-						      .format = FG_COAP_FORMAT_CBOR,
-						      .accept = FG_COAP_FORMAT_NONE};
 	int64_t now_ms = fg_agent_now(a);
 	bool state_due = now_ms >= a->state_at_ms;
 	bool others = (now_ms >= a->others_at_ms || a->reboot_wanted) &&
@@ -151,17 +138,18 @@ static bool coap_work(struct fg_agent *a)
 	if (a->asked.method != 0)
 		request(a, STEP_ASKED, &a->asked, NULL);
 	else if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
-		get(a, STEP_TIME, "time");
+		exchange(a, STEP_TIME, FG_COAP_GET, "time", NULL);
 	else if (readings)
-		request(a, STEP_BATCH, fg_agent_bulk(a) ? &bulk : &one, fg_agent_write_batch);
+		exchange(a, STEP_BATCH, FG_COAP_POST, fg_agent_bulk(a) ? "msg/d2c/bulk" : "msg/d2c",
+			 fg_agent_write_batch);
 	else if (!others)
 		return false;
 	else if (a->c2d_wanted)
 		get_c2d(a);
 	else if (state_due)
-		get(a, STEP_STATE, "state");
+		exchange(a, STEP_STATE, FG_COAP_GET, "state", NULL);
 	else
-		request(a, STEP_REPORT, &report, write_report);
+		exchange(a, STEP_REPORT, FG_COAP_PATCH, "state/reported", write_report);
 	return true;
 }
 

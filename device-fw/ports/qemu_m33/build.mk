@@ -6,8 +6,8 @@ M33_PORT := device-fw/ports/qemu_m33
 M33_CC := arm-none-eabi-gcc
 M33_ARCH := -mcpu=cortex-m33 -mthumb -mfloat-abi=soft
 # For size: as deps/build has it for Mbed TLS.
-M33_SMALL := -Os -flto -fno-inline-small-functions -fno-move-loop-invariants -fno-tree-loop-im -ffunction-sections \
-	-fdata-sections
+M33_SMALL := -Os -flto -fno-inline-small-functions -fno-move-loop-invariants -fno-tree-loop-im -fno-expensive-optimizations \
+	-fno-guess-branch-probability -ffunction-sections -fdata-sections
 M33_CFLAGS = -std=c11 -pedantic $(WARN) $(M33_ARCH) $(M33_SMALL) -g \
 	-DFG_COAP_REQUEST_MAX=512 -DFG_COAP_BODY_MAX=256 -DFG_COAP_BLOCK_SZX=4 -DFG_WITH_MQTT=0
 M33_LDFLAGS := $(M33_ARCH) $(M33_SMALL) -flto-partition=one -nostartfiles --specs=nano.specs -T $(M33_PORT)/m33.ld -Wl,--gc-sections
