@@ -51,7 +51,7 @@ struct fg_agent {
 	uint8_t etag[FG_COAP_ETAG_MAX]; /* of the message that we have and the server does not know
 					   we have */
 	bool stepping, linked, time_asked, c2d_wanted, report_wanted, observing, reboot_wanted,
-		batch_was_last;
+		batch_was_last, bulk, clock_doubted;
 	struct fg_coap_request asked; /* by a person; method 0: nothing */
 	union {
 		struct fg_coap_client coap;

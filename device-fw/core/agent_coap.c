@@ -106,7 +106,7 @@ static int write_report(void *arg, uint8_t *out, size_t room)
 /* A JWT has the time in it. */
 static void authenticate(struct fg_agent *a)
 {
-	if (a->port->wall_ms(a->ctx) == 0 && !a->time_asked)
+	if ((a->clock_doubted || a->port->wall_ms(a->ctx) == 0) && !a->time_asked)
 		exchange(a, STEP_LOGIN_TIME, FG_COAP_GET, "time", NULL);
 	else
 		exchange(a, STEP_LOGIN, FG_COAP_POST, "auth/jwt", write_jwt);
@@ -253,6 +253,7 @@ static bool wants_patience(const struct fg_coap_response *r)
 static void take_login(struct fg_agent *a, const struct fg_coap_response *r)
 {
 	if (IS_SUCCESS(r->code)) {
+		a->clock_doubted = false;
 		fg_agent_event(a, FG_SESSION_AUTHENTICATED);
 		return;
 	}
@@ -261,6 +262,8 @@ static void take_login(struct fg_agent *a, const struct fg_coap_response *r)
 		fg_agent_hold(a, r->max_age_s);
 	else
 		fg_agent_event(a, FG_SESSION_REFUSED);
+	/* It may be the time in the JWT. */
+	a->clock_doubted = true;
 }
 
 static void take_response(struct fg_agent *a, enum step step, const struct fg_coap_response *r)

@@ -40,8 +40,8 @@ void fg_agent_fault(struct fg_agent *a, int error, uint8_t code);
 
 /* ---- the batch of records that is sent next */
 
-/* Does it go as an array (bulk), or as one message? */
-bool fg_agent_bulk(const struct fg_agent *a);
+/* Decides for fg_agent_write_batch, which comes next: an array (bulk), or one message? */
+bool fg_agent_bulk(struct fg_agent *a);
 /* For fg_coap_client_compose and fg_mqtt_client_publish; arg is the agent. */
 int fg_agent_write_batch(void *arg, uint8_t *out, size_t room);
 void fg_agent_batch_taken(struct fg_agent *a, uint32_t elapsed_ms, uint8_t transmissions);

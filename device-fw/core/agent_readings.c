@@ -41,9 +41,10 @@ void fg_agent_measure(struct fg_agent *a)
 	fg_agent_record(a, readings, a->port->measure(a->ctx, readings, READINGS_MAX));
 }
 
-bool fg_agent_bulk(const struct fg_agent *a)
+bool fg_agent_bulk(struct fg_agent *a)
 {
-	return a->backlog.waiting > 1 && a->batch_limit > 1;
+	a->bulk = a->backlog.waiting > 1 && a->batch_limit > 1;
+	return a->bulk;
 }
 
 /* One message, or an array of as many as there is room for. */
@@ -65,7 +66,7 @@ int fg_agent_write_batch(void *arg, uint8_t *out, size_t room)
 		return rc;
 	fg_cbor_begin(&w, out, room);
 	a->batch_count = 0;
-	if (fg_agent_bulk(a))
+	if (a->bulk)
 		fg_cbor_array(&w, 0); /* the number comes when it is known */
 	rc = fg_backlog_first(&a->backlog, &at, &record, pairs, sizeof(pairs));
 	if (rc == 0)
@@ -79,13 +80,13 @@ int fg_agent_write_batch(void *arg, uint8_t *out, size_t room)
 			break;
 		}
 		a->batch_last = at;
-		if (++a->batch_count == a->batch_limit || !fg_agent_bulk(a))
+		if (++a->batch_count == a->batch_limit || !a->bulk)
 			break;
 		rc = fg_backlog_next(&a->backlog, &at, &record, pairs, sizeof(pairs));
 	}
 	if (a->batch_count == 0)
 		return rc == 0 ? -EMSGSIZE : rc;
-	if (fg_agent_bulk(a))
+	if (a->bulk)
 		out[0] = (uint8_t)(out[0] + a->batch_count); /* batch_max is below 24 */
 	return (int)w.length;
 }

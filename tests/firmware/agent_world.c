@@ -319,6 +319,17 @@ void agent_world_run(struct agent_world *w, int64_t until_ms)
 	}
 }
 
+void agent_world_use(struct agent_world *w, enum fg_transport transport,
+		     enum fg_credential credential)
+{
+	fg_config_defaults(&w->config, transport, credential);
+	w->config.device = "dev-1";
+	w->config.target.host = "cloud.example";
+	w->config.target.port = 5684;
+	w->config.target.security_tag = 1;
+	w->config.interval_s = 60;
+}
+
 void agent_world_init(struct agent_world *w)
 {
 	memset(w, 0, sizeof(*w));
@@ -328,12 +339,7 @@ void agent_world_init(struct agent_world *w)
 	w->now_ms = 1000;
 	w->round_trip_ms = ROUND_TRIP_MS;
 	w->answer = agent_world_take;
-	fg_config_defaults(&w->config, FG_TRANSPORT_COAP, FG_CREDENTIAL_PSK);
-	w->config.device = "dev-1";
-	w->config.target.host = "cloud.example";
-	w->config.target.port = 5684;
-	w->config.target.security_tag = 1;
-	w->config.interval_s = 60;
+	agent_world_use(w, FG_TRANSPORT_COAP, FG_CREDENTIAL_PSK);
 }
 
 void agent_world_start(struct agent_world *w)

@@ -62,8 +62,10 @@ struct agent_world {
 	bool has_interval, has_command;
 };
 
-void agent_world_init(
-	struct agent_world *w); /* a healthy one; config may be changed before agent_world_start */
+void agent_world_init(struct agent_world *w); /* a healthy one over CoAP with a PSK; config may be
+						 changed before agent_world_start */
+void agent_world_use(struct agent_world *w, enum fg_transport transport,
+		     enum fg_credential credential);
 void agent_world_start(
 	struct agent_world *w); /* also after a reboot: memory is gone, flash is not */
 void agent_world_run(struct agent_world *w, int64_t until_ms);

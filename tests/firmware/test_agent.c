@@ -235,20 +235,10 @@ static struct agent_world_answer wants_jwt(struct agent_world *world,
 	return count_records(world, r);
 }
 
-static void use_jwt(void)
-{
-	fg_config_defaults(&w.config, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
-	w.config.device = "dev-1";
-	w.config.target.host = "cloud.example";
-	w.config.target.port = 5684;
-	w.config.target.security_tag = 1;
-	w.config.interval_s = 60;
-}
-
 static void test_4_01_leads_to_a_new_login_in_the_same_session(void **state)
 {
 	(void)state;
-	use_jwt();
+	agent_world_use(&w, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
 	begin_counting();
 	w.answer = wants_jwt;
 	forget_identity = true;
@@ -274,7 +264,7 @@ static struct agent_world_answer never_lets_in(struct agent_world *world,
 static void test_a_device_that_is_not_let_in_does_not_hammer(void **state)
 {
 	(void)state;
-	use_jwt();
+	agent_world_use(&w, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
 	w.answer = never_lets_in;
 	agent_world_start(&w);
 	agent_world_run(&w, MINUTES(24 * 60));

@@ -86,13 +86,34 @@ static void test_readings_keep_their_times_when_the_server_is_too_busy_to_tell_t
 static void test_login_waits_for_a_server_that_is_too_busy_to_tell_the_time(void **state)
 {
 	(void)state;
-	fg_config_defaults(&w.config, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
-	w.config.device = "dev-1";
-	w.config.target.host = "cloud.example";
-	w.config.interval_s = 60;
+	agent_world_use(&w, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
 	before_the_server_tells_the_time(FG_COAP_CODE(5, 3));
 	assert_int_equal(undated, 0);
 	assert_int_equal(agent_world_count(&w, "auth/jwt"), 1);
+}
+
+/* A year before what agent_world_take says. */
+static const int64_t wrong_ms = INT64_C(1668464000000);
+
+static struct agent_world_answer wants_the_right_time_in_jwts(struct agent_world *world,
+							      const struct agent_world_request *r)
+{
+	if (is(r, "auth/jwt") && world->wall_offset_ms <= wrong_ms)
+		return (struct agent_world_answer){.code = FG_COAP_CODE(4, 1)};
+	return agent_world_take(world, r);
+}
+
+static void test_login_that_is_refused_is_tried_again_with_the_time_of_the_server(void **state)
+{
+	(void)state;
+	agent_world_use(&w, FG_TRANSPORT_COAP, FG_CREDENTIAL_JWT);
+	w.wall_offset_ms = wrong_ms;
+	w.answer = wants_the_right_time_in_jwts;
+	agent_world_start(&w);
+	agent_world_run(&w, MINUTES(10));
+	assert_int_equal(agent_world_count(&w, "auth/jwt"), 2);
+	assert_int_equal(agent_world_count(&w, "time"), 1);
+	assert_int_equal(w.agent.backlog.waiting, 0);
 }
 
 static void test_server_without_time_gets_readings_without_time(void **state)
@@ -474,6 +495,9 @@ int main(void)
 			setup),
 		cmocka_unit_test_setup(
 			test_login_waits_for_a_server_that_is_too_busy_to_tell_the_time, setup),
+		cmocka_unit_test_setup(
+			test_login_that_is_refused_is_tried_again_with_the_time_of_the_server,
+			setup),
 		cmocka_unit_test_setup(test_server_without_time_gets_readings_without_time, setup),
 		cmocka_unit_test_setup(test_server_that_lives_in_1970_is_not_believed, setup),
 		cmocka_unit_test_setup(test_clock_that_is_behind_the_uptime_stops_no_readings,
