@@ -18,7 +18,7 @@ enum app_event_kind {
 	APP_HOLD,     /* disconnect, switch the radio off, do nothing until APP_GO */
 	APP_GO,
 	APP_REBOOT,	 /* leave the network, then reset */
-	APP_MODEM_FAULT, /* reset */
+	APP_MODEM_FAULT, /* wakes up; then a reset */
 };
 
 /* -ENOMSG: the queue is full; the event is lost, and counted. */

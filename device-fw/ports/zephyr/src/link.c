@@ -352,6 +352,8 @@ static void established(struct fg_agent *agent, bool resumed)
 	int rc;
 
 	link.stage = LINK_OPEN;
+	/* Not what was told of an earlier socket; but something may have come already. */
+	atomic_set(&polled, NRF_POLLIN);
 	rc = watch();
 	if (rc != 0) {
 		link_close(false);
@@ -388,7 +390,7 @@ static void lost(struct fg_agent *agent, int error)
 }
 
 /* Reads until there is no more. The agent may close the connection in between, or put it to sleep;
- * a saved one cannot be read. False: it is not to be watched. */
+ * a saved one cannot be read. False: it is not the same any more. */
 static bool read_all(struct fg_agent *agent)
 {
 	static uint8_t bytes[RECEIVE_MAX];
@@ -407,19 +409,22 @@ static bool read_all(struct fg_agent *agent)
 		if (link.attempt != attempt || link.saved)
 			return false;
 	}
+	on_poll(&(struct nrf_pollfd){.revents = NRF_POLLIN}); /* the rest, after other events */
 	return true;
 }
 
 void link_read(struct fg_agent *agent)
 {
 	long events = atomic_clear(&polled);
+	bool ended = (events & (NRF_POLLERR | NRF_POLLHUP | NRF_POLLNVAL)) != 0;
 	int rc;
 
-	if (events == 0 || link.saved || (link.stage != LINK_OPEN && link.stage != LINK_KEPT) ||
-	    !read_all(agent))
+	if (events == 0 || link.saved || (link.stage != LINK_OPEN && link.stage != LINK_KEPT))
 		return;
-	/* The end that reading did not find: it would be told again and again. */
-	rc = events & (NRF_POLLERR | NRF_POLLHUP | NRF_POLLNVAL) ? -ECONNRESET : watch();
+	/* Before it is read: of what comes after the last read nobody would tell. */
+	rc = ended ? 0 : watch();
 	if (rc != 0)
 		lost(agent, rc);
+	else if (read_all(agent) && ended)
+		lost(agent, -ECONNRESET); /* the end that reading did not find */
 }

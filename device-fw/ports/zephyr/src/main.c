@@ -48,9 +48,11 @@ static struct profile profile;
 static struct fg_config config;
 static struct fg_agent agent;
 static struct port_context port_context = {.agent = &agent};
-static bool valid; /* the settings are: there is an agent */
-static bool held;  /* it is stopped until APP_GO, or until what is missing is there */
+static bool valid;  /* the settings are: there is an agent */
+static bool held;   /* it is stopped until APP_GO, or until what is missing is there */
+static bool unsure; /* the modem has not said what is there: it is asked again */
 static atomic_t lost_events;
+static atomic_t modem_crashed; /* must not be lost in a full queue */
 
 int app_post(enum app_event_kind kind, int32_t value)
 {
@@ -122,6 +124,7 @@ static void hold(void)
 	if (held)
 		return;
 	held = true;
+	unsure = false;
 	LOG_INF("Held: the radio is off until it is told to go on");
 	fg_agent_stop(&agent);
 	lte_offline();
@@ -132,6 +135,9 @@ static bool may_connect(void)
 	uint32_t tags[LINK_TAGS_MAX];
 	int count = credentials_check(&profile, tags);
 
+	unsure = count == -EIO;
+	if (unsure)
+		LOG_ERR("The modem does not say which credentials it has");
 	if (count > 0)
 		link_set_tags(tags, (size_t)count);
 	return count > 0;
@@ -176,8 +182,7 @@ static void handle(const struct event *event)
 		restart();
 		break;
 	case APP_MODEM_FAULT:
-		sys_reboot(SYS_REBOOT_COLD);
-		break;
+		break; /* it was to wake us up */
 	}
 }
 
@@ -209,6 +214,10 @@ static void run(void)
 
 		if (k_msgq_get(&events, &event, K_MSEC(wait_ms)) == 0)
 			handle(&event);
+		else if (held && unsure)
+			go();
+		if (atomic_get(&modem_crashed))
+			sys_reboot(SYS_REBOOT_COLD);
 		link_read(&agent);
 		restart_when_unheard();
 		if (atomic_get(&lost_events) != 0)
@@ -219,22 +228,26 @@ static void run(void)
 
 /* ---- start */
 
-/* An interrupt, from which TF-M takes no request for a reset. If the queue is full, too, the agent
- * soon finds that nothing works. */
+/* An interrupt, from which TF-M takes no request for a reset. */
 void nrf_modem_fault_handler(struct nrf_modem_fault_info *fault)
 {
 	LOG_ERR("The modem has crashed: 0x%x at 0x%x", fault->reason, fault->program_counter);
+	atomic_set(&modem_crashed, 1);
 	app_post(APP_MODEM_FAULT, 0);
 }
 
-static void name_device(void)
+static int name_device(void)
 {
 	char imei[LTE_IMEI_LENGTH + 1];
 
 	if (profile.device[0] != '\0')
-		return;
-	if (lte_imei(imei) == 0)
-		snprintf(profile.device, sizeof(profile.device), "nrf-%s", imei);
+		return 0;
+	if (lte_imei(imei) != 0) {
+		LOG_ERR("The modem does not say its IMEI");
+		return -EIO;
+	}
+	snprintf(profile.device, sizeof(profile.device), "nrf-%s", imei);
+	return 0;
 }
 
 static void configure(void)
@@ -278,13 +291,14 @@ int main(void)
 	int rc;
 
 	LOG_INF("Fieldgate");
+	/* First: the modem, a sensor or Bluetooth may never come back from being started. */
+	warn(watchdog_start(), "No watchdog");
 	warn(storage_init(), "The flash does not work; readings are kept in no memory");
 	warn(profile_load(&profile), "Settings are not readable; those of the image are used");
-	if (start_modem() != 0) {
+	if (start_modem() != 0 || name_device() != 0) {
 		k_sleep(K_MINUTES(1));
 		sys_reboot(SYS_REBOOT_COLD);
 	}
-	name_device();
 	configure();
 	rc = fg_agent_init(&agent, port_init(), &port_context, &config);
 	warn(rc, "Device id, host or another setting is not valid");
@@ -294,7 +308,6 @@ int main(void)
 		warn(buttons_init(on_button_press), "No buttons");
 	if (IS_ENABLED(CONFIG_FIELDGATE_PROVISION))
 		warn(provision_start(), "No provisioning");
-	warn(watchdog_start(), "No watchdog");
 	LOG_INF("%s: %s:%u", profile.device, profile.host, profile.port);
 	held = true;
 	if (valid)

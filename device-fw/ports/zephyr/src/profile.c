@@ -27,6 +27,8 @@ struct field {
 			sizeof(((struct profile *)0)->member), min, max                            \
 	}
 
+#define INTERVAL "interval" /* of fg_port.load and .save */
+
 static const struct field fields[] = {
 	FIELD("device", TEXT, device, 0, 0),
 	FIELD("host", TEXT, host, 0, 0),
@@ -151,11 +153,13 @@ int profile_set(const char *name, const char *value)
 		if (strcmp(fields[i].name, name) != 0)
 			continue;
 		path_of(&fields[i], path);
-		if (value == NULL)
-			return storage_forget(path);
-		if (parse(&fields[i], value, &scratch) != 0)
+		if (value != NULL && parse(&fields[i], value, &scratch) != 0)
 			return -EINVAL;
-		return storage_save(path, value, strlen(value));
+		/* Else the cloud's, which the agent keeps by that name, would stay in force. */
+		if (fields[i].offset == offsetof(struct profile, interval_s))
+			storage_forget(INTERVAL);
+		return value == NULL ? storage_forget(path)
+				     : storage_save(path, value, strlen(value));
 	}
 	return -ENOENT;
 }

@@ -54,7 +54,8 @@ static K_WORK_DELAYABLE_DEFINE(scan_work, scan);
 static void give_up(const char *why)
 {
 	LOG_WRN("Thingy:52: %s", why);
-	bt_conn_disconnect(connection, BT_HCI_ERR_REMOTE_USER_TERM_CONN);
+	if (connection) /* it may be gone, and this be about what was under way in it */
+		bt_conn_disconnect(connection, BT_HCI_ERR_REMOTE_USER_TERM_CONN);
 }
 
 /* ---- values */
@@ -210,7 +211,14 @@ static int add_filters(void)
 
 static void ready(int error)
 {
-	static const struct bt_scan_init_param init = {.connect_if_match = true};
+	/* For months, perhaps: 11 ms of 1.28 s, with which it takes some seconds to be found. */
+	static const struct bt_le_scan_param slow = {
+		.options = BT_LE_SCAN_OPT_FILTER_DUPLICATE,
+		.interval = BT_GAP_SCAN_SLOW_INTERVAL_1,
+		.window = BT_GAP_SCAN_SLOW_WINDOW_1,
+	};
+	static const struct bt_scan_init_param init = {.connect_if_match = true,
+						       .scan_param = &slow};
 	int rc = error;
 
 	starting = 0;

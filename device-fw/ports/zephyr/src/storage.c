@@ -18,13 +18,28 @@ BUILD_ASSERT(FIXED_PARTITION_SIZE(backlog) % SECTOR_SIZE == 0);
 
 static const struct flash_area *backlog;
 
+/* What NVS cannot make sense of it would not mount at any later start either. */
+static int erase_settings(void)
+{
+	const struct flash_area *area;
+	int rc = flash_area_open(FIXED_PARTITION_ID(settings_storage), &area);
+
+	return rc != 0 ? rc : flash_area_erase(area, 0, area->fa_size);
+}
+
+/* Readings are kept whatever the settings are like. */
 int storage_init(void)
 {
-	int rc = settings_subsys_init();
+	int rc = settings_subsys_init(), backlog_rc;
 
-	if (rc != 0)
-		return rc;
-	return flash_area_open(FIXED_PARTITION_ID(backlog), &backlog);
+	if (rc != 0) {
+		LOG_ERR("The settings cannot be read (%d): they are erased", rc);
+		rc = erase_settings();
+	}
+	if (rc == 0)
+		rc = settings_subsys_init(); /* does nothing where it has worked */
+	backlog_rc = flash_area_open(FIXED_PARTITION_ID(backlog), &backlog);
+	return backlog_rc != 0 ? backlog_rc : rc;
 }
 
 /* ---- values */

@@ -11,7 +11,8 @@
 
 #define STORAGE_NAME_MAX 24
 
-/* 0, or a negative errno of the flash. */
+/* Settings that cannot be read are erased: Kconfig's are in force. 0, or a negative errno of the
+ * flash; what can be used of it is used. */
 int storage_init(void);
 /* As fg_port.load and .save. */
 int storage_load(const char *name, void *out, size_t size);
