@@ -80,6 +80,9 @@ int lte_attach(void)
 	enum lte_lc_nw_reg_status status;
 	int rc = lte_lc_connect_async(NULL);
 
+	/* Nothing is: it has once failed to ask for the registration, and says so ever since. */
+	if (rc == -EINPROGRESS)
+		rc = lte_lc_normal();
 	if (rc != 0) {
 		LOG_ERR("The radio cannot be switched on: %d", rc);
 		return rc;
