@@ -12,6 +12,7 @@
 /* The library's have the same names. */
 #define mbedtls_aes_setkey_enc	     small_setkey_enc
 #define mbedtls_internal_aes_encrypt small_encrypt
+/* NOLINTNEXTLINE(bugprone-suspicious-include) */
 #include "device-fw/ports/qemu_m33/aes.c"
 #undef mbedtls_aes_setkey_enc
 #undef mbedtls_internal_aes_encrypt

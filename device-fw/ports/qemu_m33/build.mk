@@ -21,7 +21,7 @@ M33_IMAGES := $(patsubst %,$(M33)/%.elf,device device-log core agent)
 .PHONY: m33-images
 m33-images: $(M33_IMAGES)
 
-$(M33)/%.o: %.c $(M33)/deps.mk
+$(M33)/%.o: %.c $(M33)/deps.mk $(M33_PORT)/build.mk
 	@mkdir -p $(@D)
 	$(call run,CC)$(M33_CC) -I. -isystem $(M33_DEPS)/mbedtls/include $(M33_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -33,7 +33,7 @@ $(M33)/%.o: %.S
 $(M33)/$(M33_PORT)/string.o: M33_SMALL := -Os -fno-lto -fno-builtin -fno-tree-loop-distribute-patterns
 
 # The same with what tests want to know.
-$(M33)/log/%.o: %.c $(M33)/deps.mk
+$(M33)/log/%.o: %.c $(M33)/deps.mk $(M33_PORT)/build.mk
 	@mkdir -p $(@D)
 	$(call run,CC)$(M33_CC) -I. -isystem $(M33_DEPS)/mbedtls/include $(M33_CFLAGS) -DFG_M33_LOG=1 -MMD -MP -c -o $@ $<
 
