@@ -311,7 +311,8 @@ def test_lost_acknowledgements_double_nothing(coap, devices):
 
 
 def test_a_killed_server_is_survived(coap, devices):
-    device = devices.started(interval=1, ack_timeout_ms=200)
+    # Patience for half a minute: a server that starts slowly costs no handshake.
+    device = devices.started(interval=1, ack_timeout_ms=1000)
     for _ in range(3):
         coap.server.kill()
         device.read(3)
